@@ -1,0 +1,197 @@
+"""Start the deployment of a claimed task, no more than its pool has room for, and exactly once an attempt.
+
+Prefect's idempotency key does the "exactly once"; the claim's short lease covers a dispatcher that dies in between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Iterable
+from uuid import UUID, uuid4
+
+import httpx
+from prefect import Task as PrefectTask
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    FlowRunFilterTags,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.exceptions import PrefectException
+from prefect.states import Completed, Pending, State
+
+from blocks.queue.errors import QueueError, StaleClaim
+from blocks.queue.model import Claim, Outcome, Status, Task
+from blocks.queue.protocol import TaskQueue
+from tasks.kinds import CONTROL, find_kind, is_known, types_of
+from tasks.labels import TAG, run_name, tags
+
+log = logging.getLogger(__name__)
+
+#: What may happen to a call of Prefect's API that is worth trying again later.
+UNREACHABLE = (httpx.HTTPError, PrefectException, OSError)
+_ON_THEIR_WAY = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING, StateType.CANCELLING]
+#: Slots of the control pool that poll and rescue themselves take.
+_RESERVED = {CONTROL: 2}
+_UNLIMITED = 10
+
+
+class Dispatcher:
+    """Turns claims into flow runs through one Prefect client. `worker_id` names it in the queue."""
+
+    def __init__(self, queue: TaskQueue, client: PrefectClient, worker_id: str | None = None) -> None:
+        self.queue = queue
+        self.client = client
+        self.worker_id = worker_id or f"dispatcher_{socket.gethostname()}_{os.getpid()}"
+        self._deployments: dict[str, UUID] = {}
+
+    async def fill(self, pool: str) -> int:
+        """Claim and dispatch what `pool` has room for; the number dispatched."""
+        room = await self.room(pool)
+        return await self._claim_and_start(room, types_of(pool)) if room > 0 else 0
+
+    async def start_ready(self, task_ids: Iterable[str], *, leaving: str | None = None) -> int:
+        """Dispatch those of these tasks that are ready and have room; `leaving` is a pool whose slot is about to free."""
+        wanted = tuple(task_ids)
+        if not wanted:
+            return 0
+        started = 0
+        tasks = [task for task in await asyncio.to_thread(self._read, wanted) if is_known(task.task_type)]
+        for pool in sorted({find_kind(task.task_type).pool for task in tasks}):
+            room = await self.room(pool) + (1 if pool == leaving else 0)
+            if room > 0:
+                started += await self._claim_and_start(room, types_of(pool), wanted)
+        return started
+
+    async def room(self, pool: str) -> int:
+        """Free slots of a pool: its limit minus what is on its way. None while no worker serves it."""
+        found = await self.client.read_work_pool(pool)
+        if found.is_paused or (found.status is not None and found.status.value != "READY"):
+            return 0
+        limit = _UNLIMITED if found.concurrency_limit is None else found.concurrency_limit
+        on_their_way = await self.client.count_flow_runs(
+            flow_run_filter=FlowRunFilter(
+                tags=FlowRunFilterTags(all_=[TAG]),
+                state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_ON_THEIR_WAY)),
+            ),
+            work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
+        )
+        # A pool so small that the reserve would leave nothing still moves one run at a time.
+        return max(1, limit - _RESERVED.get(pool, 0)) - on_their_way
+
+    async def placeholder(self, parent_run: UUID, child: Task, attempt: int, state: State | None = None) -> UUID:
+        """The node of a child in its orchestrator's graph: the same one each time it is asked for."""
+        node: PrefectTask[[], None] = PrefectTask(fn=_nothing, name=run_name(child, attempt))
+        node.task_key = "longtake.child"
+        key = child.id if attempt <= 1 else f"{child.id}:{attempt}"
+        created = await self.client.create_task_run(
+            task=node, flow_run_id=parent_run, dynamic_key=key, name=run_name(child, attempt), state=state or Pending()
+        )
+        return created.id
+
+    async def draw_children(self, parent_run: UUID, children: Iterable[Task]) -> None:
+        """Put all children under their orchestrator's run, also those that an earlier run of it has finished."""
+        for child in children:
+            done = Completed(message=f"Finished before: {child.output_location}")
+            state = done if child.status is Status.COMPLETE else None
+            await self.placeholder(parent_run, child, max(1, child.attempts), state)
+
+    async def start(self, claim: Claim) -> FlowRun:
+        """Start the run of one claim; the same claim again finds the same run."""
+        kind = find_kind(claim.task.task_type)
+        deployment = await self._deployment(kind.deployment)
+        parent = await self._parent_node(claim)
+        key = f"task:{claim.task.id}:{claim.attempt}"
+        run = await self._create(deployment, claim, key, parent)
+        while run.state and run.state.is_final():
+            # This attempt was dispatched before and handed back: its key belongs to a run that is over.
+            key = f"{key}:{run.id.hex[:8]}"
+            run = await self._create(deployment, claim, key, parent)
+        return run
+
+    async def _create(self, deployment: UUID, claim: Claim, key: str, parent: UUID | None) -> FlowRun:
+        return await self.client.create_flow_run_from_deployment(
+            deployment,
+            parameters={"task_id": claim.task.id, "attempt": claim.attempt},
+            idempotency_key=key,
+            name=run_name(claim.task, claim.attempt),
+            tags=tags(claim.task, claim.attempt),
+            parent_task_run_id=parent,
+        )
+
+    async def _parent_node(self, claim: Claim) -> UUID | None:
+        if claim.task.parent_id is None:
+            return None
+        orchestrator = await asyncio.to_thread(self.queue.get, claim.task.parent_id)
+        if orchestrator.flow_run_id is None:
+            return None
+        return await self.placeholder(UUID(orchestrator.flow_run_id), claim.task, claim.attempt)
+
+    async def _deployment(self, name: str) -> UUID:
+        if name not in self._deployments:
+            self._deployments[name] = (await self.client.read_deployment_by_name(name)).id
+        return self._deployments[name]
+
+    async def _claim_and_start(self, room: int, types: tuple[str, ...], ids: tuple[str, ...] | None = None) -> int:
+        claims = await asyncio.to_thread(
+            self.queue.claim, self.worker_id, limit=room, task_types=types, task_ids=ids, request_id=str(uuid4())
+        )
+        for claim in claims:
+            await self._start_or_release(claim)
+        return len(claims)
+
+    async def _start_or_release(self, claim: Claim) -> None:
+        try:
+            run = await self.start(claim)
+        except UNREACHABLE as error:
+            log.warning("dispatch_failed task_id=%s attempt=%s error=%s", claim.task.id, claim.attempt, error)
+            await asyncio.to_thread(self.queue.release, claim.task.id, claim.token)
+            raise
+        try:
+            await asyncio.to_thread(self.queue.dispatched, claim.task.id, claim.token, str(run.id))
+        except StaleClaim:
+            pass  # the run was faster and has taken the claim over, with its own id
+        log.info("task_dispatched task_id=%s attempt=%s flow_run_id=%s", claim.task.id, claim.attempt, run.id)
+
+    def _read(self, task_ids: Iterable[str]) -> list[Task]:
+        return [self.queue.get(task_id) for task_id in task_ids]
+
+
+async def follow_up(dispatcher: Dispatcher, outcome: Outcome, *, leaving: str | None = None) -> None:
+    """After a task has ended: start what that made ready, and tell the runs of those that ended with it.
+
+    A failure here loses nothing: poll starts what is ready, and rescue finds what has ended.
+    """
+    try:
+        for ended in outcome.ended:
+            await settle_run(dispatcher.client, ended)
+        await dispatcher.start_ready(outcome.ready, leaving=leaving)
+    except (*UNREACHABLE, QueueError) as error:
+        log.warning("follow_up_postponed task_id=%s error=%s", outcome.task.id, error)
+
+
+async def settle_run(client: PrefectClient, task: Task) -> None:
+    """Bring the run of an ended task to its end: resume a suspended orchestrator, cancel what has not begun."""
+    if task.flow_run_id is None or not task.status.is_terminal:
+        return
+    run = await client.read_flow_run(UUID(task.flow_run_id))
+    state = run.state
+    if state is None or state.is_final():
+        return
+    if state.is_paused():
+        await client.resume_flow_run(run.id)
+    elif state.is_scheduled() or state.is_pending():
+        await client.set_flow_run_state(
+            run.id, State(type=StateType.CANCELLED, message=f"The task is {task.status}."), force=True
+        )
+
+
+def _nothing() -> None:
+    """Body of a placeholder: the child's own run does the work."""

@@ -1,0 +1,62 @@
+"""The only table of task types: parameters, flow (= deployment), and the pool that can do the work."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from tasks.errors import InvalidInput
+from tasks.params.base import Params
+from tasks.params.clips import ClipParams, FrameParams, ImageParams, InterpolateParams, JoinParams
+from tasks.params.travel import SegmentParams, StitchParams, TravelParams
+
+CONTROL, CPU, GPU = "control", "cpu", "gpu"
+POOLS = (CONTROL, CPU, GPU)
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    task_type: str
+    params: type[Params]
+    pool: str
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return (self.task_type, *self.aliases)
+
+    @property
+    def deployment(self) -> str:
+        """Prefect's "flow/deployment": file, flow and deployment have one name."""
+        return f"{self.task_type}/{self.task_type}"
+
+
+KINDS = (
+    Kind("travel_orchestrator", TravelParams, CONTROL),
+    Kind("travel_segment", SegmentParams, GPU),
+    Kind("travel_stitch", StitchParams, CPU),
+    Kind("single_image", ImageParams, GPU),
+    Kind("generate_video", ClipParams, GPU, aliases=("wgp",)),
+    Kind("interpolate_images", InterpolateParams, GPU, aliases=("rife_interpolate_images",)),
+    Kind("extract_frame", FrameParams, CPU),
+    Kind("join_clips", JoinParams, GPU),
+)
+_BY_NAME = {name: kind for kind in KINDS for name in kind.names}
+
+
+def find_kind(task_type: str) -> Kind:
+    """Raises `InvalidInput` naming the nearest known type."""
+    if task_type in _BY_NAME:
+        return _BY_NAME[task_type]
+    near = difflib.get_close_matches(task_type, _BY_NAME, n=1, cutoff=0)
+    raise InvalidInput(
+        f"task_type: there is no type {task_type[:80]!r}. Did you mean {near[0]!r}? Known: {', '.join(_BY_NAME)}."
+    )
+
+
+def types_of(pool: str) -> tuple[str, ...]:
+    return tuple(name for kind in KINDS if kind.pool == pool for name in kind.names)
+
+
+def is_known(task_type: str) -> bool:
+    return task_type in _BY_NAME
