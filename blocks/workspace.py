@@ -27,7 +27,7 @@ class Workspace(Block):
     queue: SqliteTaskQueue = Field(description="The task queue: the truth about every task.")
     storage: LocalFileStorage = Field(description="Where inputs are read and outputs are stored.")
     engines: EngineChoice = Field(description="The engines that generate here.")
-    work_dir: Path = Field(description="Scratch folder of this machine. Finished clips wait here until they are stored.")
+    work_dir: Path = Field(description="Scratch folder of this machine: finished clips wait here to be stored.")
 
 
 def save_workspace(queue_path: Path, storage_root: Path, engine: str, work_dir: Path) -> None:

@@ -36,6 +36,7 @@ class Hold:
         self._beat: _Beat | None = None
         self._on_stop: list[Callable[[], None]] = []
         self._reported = 0.0
+        self._sealed = False
 
     def on_step(self, done: int, total: int) -> None:
         """Report `done` of `total` steps. Raises `Stopped` once the claim is gone: call it within every step."""
@@ -51,7 +52,13 @@ class Hold:
         """Call this (from another thread) when the claim is gone."""
         self._on_stop.append(call)
 
+    def seal(self) -> None:
+        """The body is about to give the claim up itself: that it is gone is no news any more."""
+        self._sealed = True
+
     def _stop(self, what: str) -> None:
+        if self._sealed:
+            return
         cancelled = what == CANCELLED
         reason = "the task was cancelled" if cancelled else "the claim was lost: another attempt may be running"
         self.stopped = Stopped(reason, cancelled=cancelled)

@@ -6,10 +6,12 @@ Prefect's idempotency key does the "exactly once"; the claim's short lease cover
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
 from collections.abc import Iterable
+from typing import Any
 from uuid import UUID, uuid4
 
 import httpx
@@ -23,9 +25,9 @@ from prefect.client.schemas.filters import (
     WorkPoolFilter,
     WorkPoolFilterName,
 )
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import PrefectException
-from prefect.states import Completed, Pending, State
+from prefect.states import Completed, Pending
 
 from blocks.queue.errors import QueueError, StaleClaim
 from blocks.queue.model import Claim, Outcome, Status, Task
@@ -58,7 +60,7 @@ class Dispatcher:
         return await self._claim_and_start(room, types_of(pool)) if room > 0 else 0
 
     async def start_ready(self, task_ids: Iterable[str], *, leaving: str | None = None) -> int:
-        """Dispatch those of these tasks that are ready and have room; `leaving` is a pool whose slot is about to free."""
+        """Dispatch those of these tasks that are ready and have room; `leaving`: a pool whose slot is about to free."""
         wanted = tuple(task_ids)
         if not wanted:
             return 0
@@ -86,7 +88,7 @@ class Dispatcher:
         # A pool so small that the reserve would leave nothing still moves one run at a time.
         return max(1, limit - _RESERVED.get(pool, 0)) - on_their_way
 
-    async def placeholder(self, parent_run: UUID, child: Task, attempt: int, state: State | None = None) -> UUID:
+    async def placeholder(self, parent_run: UUID, child: Task, attempt: int, state: State[Any] | None = None) -> UUID:
         """The node of a child in its orchestrator's graph: the same one each time it is asked for."""
         node: PrefectTask[[], None] = PrefectTask(fn=_nothing, name=run_name(child, attempt))
         node.task_key = "longtake.child"
@@ -99,7 +101,7 @@ class Dispatcher:
     async def draw_children(self, parent_run: UUID, children: Iterable[Task]) -> None:
         """Put all children under their orchestrator's run, also those that an earlier run of it has finished."""
         for child in children:
-            done = Completed(message=f"Finished before: {child.output_location}")
+            done: State[None] = Completed(message=f"Finished before: {child.output_location}")
             state = done if child.status is Status.COMPLETE else None
             await self.placeholder(parent_run, child, max(1, child.attempts), state)
 
@@ -154,10 +156,8 @@ class Dispatcher:
             log.warning("dispatch_failed task_id=%s attempt=%s error=%s", claim.task.id, claim.attempt, error)
             await asyncio.to_thread(self.queue.release, claim.task.id, claim.token)
             raise
-        try:
+        with contextlib.suppress(StaleClaim):  # the run was faster and has taken the claim over, with its own id
             await asyncio.to_thread(self.queue.dispatched, claim.task.id, claim.token, str(run.id))
-        except StaleClaim:
-            pass  # the run was faster and has taken the claim over, with its own id
         log.info("task_dispatched task_id=%s attempt=%s flow_run_id=%s", claim.task.id, claim.attempt, run.id)
 
     def _read(self, task_ids: Iterable[str]) -> list[Task]:

@@ -60,7 +60,7 @@ def beat(queue: TaskQueue, post: Post, inbox: Inbox, tell: Callable[[str], None]
         try:
             pending = inbox.get(timeout=LOOK_EVERY)
             if pending is None:
-                return
+                return None
         except inboxes.Empty:
             pass
         since = time.monotonic() - renewed

@@ -19,8 +19,13 @@ from prefect.artifacts import (
     acreate_table_artifact,
     aupdate_progress_artifact,
 )
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
+from prefect.client.schemas.sorting import ArtifactSort
 from prefect.exceptions import PrefectException
 
+from blocks.queue.model import Status, Task
+from blocks.queue.protocol import TaskQueue
 from tasks.heartbeat import Progress
 
 log = logging.getLogger(__name__)
@@ -64,6 +69,27 @@ async def _watch(key: str, description: str, read: Callable[[], Progress | None]
     return artifact
 
 
+async def open_travel_progress(task_id: str, children: int) -> None:
+    """A bar for the whole travel; its children move it while the orchestrator is suspended."""
+    key, what = f"progress-{task_id}", f"travel {task_id}: 0 of {children} parts"
+    await _quietly(acreate_progress_artifact(progress=0.0, key=key, description=what))
+
+
+async def travel_progress(client: PrefectClient, queue: TaskQueue, child: Task) -> None:
+    """Move the bar of the travel that this finished child belongs to."""
+    if child.parent_id is None:
+        return
+    siblings = await asyncio.to_thread(queue.children, child.parent_id)
+    done = sum(sibling.status is Status.COMPLETE for sibling in siblings)
+    await _quietly(_move_bar(client, f"progress-{child.parent_id}", 100.0 * done / max(1, len(siblings))))
+
+
+async def _move_bar(client: PrefectClient, key: str, percent: float) -> None:
+    wanted = ArtifactFilter(key=ArtifactFilterKey(any_=[key]))
+    for artifact in await client.read_artifacts(artifact_filter=wanted, sort=ArtifactSort.CREATED_DESC, limit=1):
+        await aupdate_progress_artifact(artifact.id, progress=percent)
+
+
 async def table(key: str, description: str, rows: Sequence[dict[str, Any]]) -> None:
     await _quietly(acreate_table_artifact(table=[dict(row) for row in rows], key=key, description=description))
 
@@ -75,10 +101,11 @@ async def link(key: str, location: str, text: str) -> None:
 
 async def picture(key: str, path: Path, description: str) -> None:
     """A small local picture, such as a contact sheet; one that is too large is left to its link."""
-    if path.stat().st_size > _MAX_INLINE:
+    content = await asyncio.to_thread(path.read_bytes)
+    if len(content) > _MAX_INLINE:
         return
     kind = "png" if path.suffix == ".png" else "jpeg"
-    url = f"data:image/{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    url = f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
     await _quietly(acreate_image_artifact(image_url=url, key=key, description=description))
 
 

@@ -57,7 +57,7 @@ class LocalStorage(Storage):
                 raise StorageUnavailable(f"{target} was written with other bytes than {source}: check the disk.")
             part.replace(target)
         except OSError as error:
-            raise StorageUnavailable(f"{target} could not be written: {error.strerror}. Check room and rights.") from error
+            raise StorageUnavailable(f"{target} cannot be written: {error.strerror}. Check room and rights.") from error
         finally:
             part.unlink(missing_ok=True)
         return Stored(str(target), wanted, size)

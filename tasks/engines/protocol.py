@@ -32,6 +32,7 @@ class Capabilities:
     makes_images: bool = False
     end_anchor: bool = True
     chaining: bool = True
+    needs_anchor: bool = False  # it moves pictures and cannot make one from a prompt
     default_model: str = ""
 
 

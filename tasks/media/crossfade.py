@@ -17,10 +17,10 @@ def blend(a: Plane, b: Plane, weight: float) -> Plane:
     """
     shift = np.floor(weight * np.arange(-255, 256) + 0.5).astype(np.int16)
     left = a.astype(np.int16)
-    return (left + shift[b - left + 255]).astype(np.uint8)
+    return np.asarray(left + shift[b - left + 255], dtype=np.uint8)
 
 
-def sharpen(base: Plane, amount: float, sigma: float = 3.0) -> Plane:
+def sharpened(base: Plane, amount: float, sigma: float = 3.0) -> Plane:
     """(1 + amount)·base − amount·blur(base), clipped to 0..255. The filter is affine, so it may run on Y, U and V."""
     if amount <= 0:
         return base

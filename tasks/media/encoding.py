@@ -106,8 +106,9 @@ class ToYuv:
 
     def __call__(self, frame: Frame | VideoFrame) -> VideoFrame:
         if isinstance(frame, np.ndarray):
-            self._check(frame)
+            self._check(frame.shape, frame.dtype)
             return self._convert(VideoFrame.from_ndarray(frame, format="rgb24"), None)
+        self._check((frame.height, frame.width, 3), np.dtype(np.uint8))
         if frame.format.name == "yuv420p" and frame.colorspace == BT709 and frame.color_range != ColorRange.JPEG:
             return frame
         return self._convert(frame, matrix(frame))
@@ -126,10 +127,10 @@ class ToYuv:
             threads=1,
         )
 
-    def _check(self, frame: Frame) -> None:
+    def _check(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         wanted = (self._spec.height, self._spec.width, 3)
-        if frame.shape != wanted or frame.dtype != np.uint8:
-            raise MediaError(f"A frame of shape {frame.shape} {frame.dtype} does not fit a film of {wanted} uint8.")
+        if shape != wanted or dtype != np.uint8:
+            raise MediaError(f"A frame of shape {shape} {dtype} does not fit a film of {wanted} uint8.")
 
 
 def matrix(frame: VideoFrame) -> int:

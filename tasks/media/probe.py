@@ -72,7 +72,9 @@ def opened(path: str | Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
             yield container, _video_stream(path, container)
     except FFmpegError as error:
         why = error.strerror or error
-        raise MediaError(f"{path}: not a film that can be read ({why}). It is cut off or no video; make it again.") from error
+        raise MediaError(
+            f"{path}: not a film that can be read ({why}). It is cut off or no video; make it again."
+        ) from error
 
 
 def scan(path: str | Path, container: InputContainer, stream: av.VideoStream) -> Packets:
@@ -88,7 +90,9 @@ def scan(path: str | Path, container: InputContainer, stream: av.VideoStream) ->
     hidden = 0 if not times else stream.frames - len(times)
     if broken or not times or hidden > 0:
         promised = f" of {stream.frames}" if stream.frames else ""
-        raise MediaError(f"{path}: the film is cut off: {len(times) - broken}{promised} frames are whole. Make it again.")
+        raise MediaError(
+            f"{path}: the film is cut off: {len(times) - broken}{promised} frames are whole. Make it again."
+        )
     return Packets(tuple(sorted(times)), keys)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from av.video.frame import VideoFrame
 
-from tasks.media.crossfade import Plane, blend, sharpen
+from tasks.media.crossfade import Plane, blend, sharpened
 from tasks.media.encoding import ToYuv, VideoSpec, frame_rate
 from tasks.media.errors import MediaError, SegmentError
 from tasks.media.probe import VideoInfo, probe
@@ -23,7 +23,7 @@ OnStep = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class StitchReport:
-    """`mode` is "stream": every frame was encoded anew. `reasons` say why frames were not copied, where it surprises."""
+    """`mode` is "stream": every frame was encoded anew. `reasons`: which segments are not as our encoder makes them."""
 
     frames: int
     width: int
@@ -99,7 +99,7 @@ def _segment(paths: Sequence[str | Path | None], timeline: Timeline, at: int, fi
 
 
 def _reasons(infos: Sequence[VideoInfo], timeline: Timeline, spec: VideoSpec) -> tuple[str, ...]:
-    """Where a segment is not as our encoder writes it, so that its frames had to be converted or play at another speed."""
+    """Which segments' frames had to be converted, or play at another speed than they were made for."""
     said = list[str]()
     for at, info in enumerate(infos):
         name = f"segment {timeline.index(at)}"
@@ -137,19 +137,15 @@ def _fade(left: Iterator[VideoFrame], right: Iterator[VideoFrame], span: Blend, 
         mixed = VideoFrame(a.width, a.height, "yuv420p")
         for plane, (old, new, target) in enumerate(zip(_planes(a), _planes(b), _planes(mixed), strict=True)):
             # The blur is as wide in the picture on every plane; chroma planes have half the samples.
-            target[:] = _sharpened(blend(old, new, weight), sharp * weight, 1.5 if plane else 3.0)
+            target[:] = sharpened(blend(old, new, weight), sharp * weight, 1.5 if plane else 3.0)
         mixed.colorspace, mixed.color_range = a.colorspace, a.color_range
         yield mixed
-
-
-def _sharpened(plane: Plane, amount: float, sigma: float) -> Plane:
-    return sharpen(plane, amount, sigma)
 
 
 def _planes(frame: VideoFrame) -> list[Plane]:
     """Views of Y, U and V without the padding at each line's end."""
     return [
-        np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
+        np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)[:, : plane.width]
         for plane in frame.planes
     ]
 
@@ -164,9 +160,9 @@ class _Reader:
         self._next = 0
 
     def frames(self, lo: int, hi: int) -> Iterator[VideoFrame]:
+        skip, self._next = lo - self._next, hi
         try:
-            for frame in islice(self._source, lo - self._next, hi - self._next):
-                self._next += 1
+            for frame in islice(self._source, skip, skip + hi - lo):
                 yield self._to_yuv(frame)
         except MediaError as error:
             raise SegmentError({self._index: str(error)}) from error

@@ -100,9 +100,9 @@ class Timeline:
         return tuple(span for span in spans if span.count)
 
     def cuts(self, position: int) -> tuple[int, ...]:
-        """Where the encoder of a segment must start a closed group of pictures, so that what lies between can be copied.
+        """The frames of a segment that must begin a closed group of pictures, so that copied spans can be cut out.
 
-        Frame 0 always is such a start and is left out, as is the segment's end.
+        Frame 0 always begins one and is left out, as is the segment's end.
         """
         copies = (span for span in self.spans() if isinstance(span, Copy) and span.segment == position)
         borders = {border for span in copies for border in (span.lo, span.hi)}

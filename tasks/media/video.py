@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import av
@@ -17,7 +17,7 @@ from tasks.media.encoding import ToYuv, VideoSpec, matrix, open_encoder
 from tasks.media.errors import MediaError
 from tasks.media.probe import Packets, VideoInfo, opened, probe, scan
 
-__all__ = ["VideoInfo", "VideoSpec", "probe", "read_frame", "read_frames", "read_yuv", "write_video"]
+__all__ = ["VideoInfo", "VideoSpec", "probe", "read_frame", "read_frames", "read_frames_at", "read_yuv", "write_video"]
 
 Frame = NDArray[np.uint8]
 
@@ -32,12 +32,19 @@ def read_frame(path: str | Path, index: int) -> Frame:
     """One frame as RGB, −1 being the last. Raises MediaError for an index the film does not have."""
     frames = probe(path).frames
     if not -frames <= index < frames:
-        raise MediaError(f"{path}: there is no frame {index}; the film has {frames}, 0 to {frames - 1} or from −1 back.")
+        raise MediaError(f"{path}: there is no frame {index}; the film has 0 to {frames - 1}, or −1 to {-frames}.")
     lo = index % frames
-    return next(iter(read_frames(path, lo, lo + 1)))
+    return next(read_frames(path, lo, lo + 1))
 
 
-def read_yuv(path: str | Path, lo: int = 0, hi: int | None = None) -> Iterator[VideoFrame]:
+def read_frames_at(path: str | Path, indices: Collection[int]) -> Iterator[Frame]:
+    """The frames of these indices (from 0) in the film's order, in one pass: only they are converted to RGB."""
+    rgb, wanted = ToRgb(), frozenset(indices)
+    last = max(wanted, default=-1)
+    return (rgb(frame) for i, frame in enumerate(read_yuv(path, 0, last + 1)) if i in wanted)
+
+
+def read_yuv(path: str | Path, lo: int = 0, hi: int | None = None) -> Generator[VideoFrame, None, None]:
     """Like `read_frames`, but decoded frames as they are. Raises MediaError when not every frame asked for decodes."""
     with opened(path) as (container, stream):
         packets = scan(path, container, stream)
@@ -132,8 +139,8 @@ def _encode(frames: Iterable[VideoFrame], part: Path, spec: VideoSpec, idr_at: f
     return given
 
 
-def _muxer(output: OutputContainer, spec: VideoSpec) -> Callable[[list[av.Packet]], None]:
-    def mux(packets: list[av.Packet]) -> None:
+def _muxer(output: OutputContainer, spec: VideoSpec) -> Callable[[list[av.Packet[av.VideoStream]]], None]:
+    def mux(packets: list[av.Packet[av.VideoStream]]) -> None:
         for packet in packets:
             packet.duration = round(1 / spec.fps / packet.time_base)  # or the last frame has none and the rate is off
             output.mux_one(packet)

@@ -28,7 +28,7 @@ class GenerationParams(Params):
     steps: int | None = Field(None, ge=1, le=1000)
     guidance_scale: float | None = Field(None, ge=0)
     flow_shift: float | None = Field(None, ge=0)
-    additional_loras: dict[str, float] = {}
+    additional_loras: dict[str, float] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -38,7 +38,7 @@ class GenerationParams(Params):
 
 class ImageParams(GenerationParams):
     prompt: str = Field(min_length=1)
-    image_refs_paths: list[str] = []
+    image_refs_paths: list[str] = Field(default_factory=list)
 
 
 class ClipParams(GenerationParams):
@@ -47,8 +47,8 @@ class ClipParams(GenerationParams):
     frames: FrameCount | None = None
     video_length: FrameCount | None = None
     fps: Fps = 16
-    image_start_paths: list[str] = Field([], max_length=1)
-    image_end_paths: list[str] = Field([], max_length=1)
+    image_start_paths: list[str] = Field(default_factory=list, max_length=1)
+    image_end_paths: list[str] = Field(default_factory=list, max_length=1)
     video_source_path: str | None = None
 
     @property

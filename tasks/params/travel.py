@@ -33,7 +33,7 @@ class TravelDetails(Params):
 
     run_id: str | None = Field(None, min_length=1, max_length=200)
     num_new_segments_to_generate: int | None = Field(None, le=MAX_SEGMENTS)
-    input_image_paths_resolved: Strings = []
+    input_image_paths_resolved: Strings = Field(default_factory=list)
     base_prompts_expanded: list[str]
     negative_prompts_expanded: list[str]
     segment_frames_expanded: list[FrameCount]
@@ -48,7 +48,7 @@ class TravelDetails(Params):
     steps: int | None = Field(None, ge=1, le=1000)
     guidance_scale: float | None = Field(None, ge=0)
     flow_shift: float | None = Field(None, ge=0)
-    additional_loras: dict[str, float] = {}
+    additional_loras: dict[str, float] = Field(default_factory=dict)
     colour_match_videos: bool = False
     after_first_post_generation_saturation: float = Field(1.0, ge=0, le=10)
     after_first_post_generation_brightness: float = Field(0.0, ge=-1, le=1)
@@ -194,8 +194,8 @@ class SegmentParams(ChildParams):
     num_inference_steps: int | None = None
     guidance_scale: float | None = None
     flow_shift: float | None = None
-    additional_loras: dict[str, float] = {}
-    idr_at: list[int] = []
+    additional_loras: dict[str, float] = Field(default_factory=dict)
+    idr_at: list[int] = Field(default_factory=list)
 
 
 class StitchParams(ChildParams):

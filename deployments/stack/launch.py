@@ -1,0 +1,56 @@
+"""Entry of our Python processes: import early, wait for the gate, then become what was asked for.
+
+Importing Prefect costs about a second of CPU. A process that imports while PostgreSQL and the server start,
+and begins its work when they are ready, costs a newcomer no waiting. Started as `-m deployments.stack.launch`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+import threading
+import time
+
+#: What each kind of process will import anyway.
+PRELOAD = {
+    "server": ("prefect.cli.server", "prefect.server.api.server"),
+    "worker": ("prefect.cli.worker", "prefect.workers.process", "prefect.cli._worker_utils"),
+    "setup": ("deployments.setup", "prefect.cli.deploy", "prefect.cli.deploy._core", "blocks.workspace"),
+}
+
+
+def main() -> None:
+    kind, *arguments = sys.argv[1:]
+    lifeline = int(os.environ.pop("LONGTAKE_LIFELINE"))
+    os.set_inheritable(lifeline, False)
+    # A parent in the background of a shell hands down SIGINT ignored, and a worker turns its first SIGTERM into one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for module in PRELOAD[kind]:
+        importlib.import_module(module)
+    if not os.read(lifeline, 1):
+        return
+    threading.Thread(target=_end_with_parent, args=(lifeline,), name="lifeline", daemon=True).start()
+    if kind == "setup":
+        from deployments.setup import main as set_up_main
+
+        set_up_main()
+        return
+    from prefect.cli import app
+
+    sys.argv = ["prefect", *arguments]
+    app()
+
+
+def _end_with_parent(lifeline: int) -> None:
+    """Block until the parent is gone, however it went; then end as if it had asked us to."""
+    while os.read(lifeline, 64):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Value noise on an endless lattice: the same point of the same layer of the same seed always has the same value."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+Field = NDArray[np.float32]
+
+CELLS = 256
+
+
+def generator(seed: int, layer: str) -> np.random.Generator:
+    """Random numbers of one layer. Each has its own, so that a word added to the prompt moves nothing else."""
+    return np.random.default_rng([seed & 0xFFFF_FFFF, zlib.crc32(layer.encode())])
+
+
+class Noise:
+    def __init__(self, seed: int, layer: str) -> None:
+        self._lattice = generator(seed, layer).random((CELLS, CELLS), dtype=np.float32)
+
+    def at(self, x: Field, y: Field) -> Field:
+        """0..1, smooth over one unit. x and y broadcast, so a row and a column make a picture."""
+        x0, y0 = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+        fx, fy = _ease(x - x0), _ease(y - y0)
+        left, right, top, bottom = x0 % CELLS, (x0 + 1) % CELLS, y0 % CELLS, (y0 + 1) % CELLS
+        cells = self._lattice
+        upper = cells[top, left] * (1 - fx) + cells[top, right] * fx
+        lower = cells[bottom, left] * (1 - fx) + cells[bottom, right] * fx
+        return np.asarray(upper * (1 - fy) + lower * fy, dtype=np.float32)
+
+    def fractal(self, x: Field, y: Field, octaves: int = 5, gain: float = 0.5) -> Field:
+        """0..1, detail upon detail."""
+        return self._sum(x, y, octaves, gain, ridged=False)
+
+    def ridged(self, x: Field, y: Field, octaves: int = 5, gain: float = 0.5) -> Field:
+        """0..1 with sharp crests, as mountains have."""
+        return self._sum(x, y, octaves, gain, ridged=True)
+
+    def _sum(self, x: Field, y: Field, octaves: int, gain: float, *, ridged: bool) -> Field:
+        total, weight, size = np.float32(0), np.float32(0), np.float32(1)
+        for octave in range(octaves):
+            scale = 2**octave
+            value = self.at(x * scale + 17.3 * octave, y * scale + 31.7 * octave)
+            total = total + size * ((1 - np.abs(2 * value - 1)) ** 2 if ridged else value)
+            weight, size = weight + size, size * np.float32(gain)
+        return np.asarray(total / weight, dtype=np.float32)
+
+
+def _ease(t: Field) -> Field:
+    return np.asarray(t * t * (3 - 2 * t), dtype=np.float32)
+
+
+def smoothstep(low: float, high: float, x: Field) -> Field:
+    return _ease(np.clip((x - low) / (high - low), 0, 1).astype(np.float32))
