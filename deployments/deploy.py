@@ -9,17 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
+from deployments.stack.errors import DeployFailed
+
 PREFECT_FILE = Path(__file__).parent.parent / "prefect.yaml"
-
-
-class DeployFailed(Exception):
-    """`prefect deploy --all` refused; its output says why."""
 
 
 def deploy_all(prefect_file: Path = PREFECT_FILE) -> None:
     """What `prefect --no-prompt deploy --all` does, minus a second Python start and a second import of every flow."""
     if not prefect_file.exists():
-        raise DeployFailed(f"{prefect_file} is missing. Run this from a clone of the repository.")
+        raise DeployFailed(f"{prefect_file} is missing.", "Run this from a clone of the repository.")
     from prefect.cli import app
 
     output = io.StringIO()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 
@@ -10,11 +9,8 @@ import httpx
 
 from deployments.settings import Connection, Settings
 from deployments.stack.api import PrefectApi
+from deployments.stack.errors import SetupFailed
 from deployments.work_pools import ensure_automations, ensure_pools
-
-
-class SetupFailed(Exception):
-    """The server cannot be set up; the message says what to do."""
 
 
 def set_up(
@@ -26,28 +22,32 @@ def set_up(
     """
     connection = connection or settings.connection()
     if connection is None:
-        raise SetupFailed("Which Prefect server? Set PREFECT_API_URL, or start one here with: longtake up")
+        raise SetupFailed("Which Prefect server?", "Set PREFECT_API_URL, or start one here with: longtake up")
     try:
         with PrefectApi(connection) as api:
             on_step(_said("work pools", ensure_pools(api, settings)))
             on_step(_said("automations", ensure_automations(api)))
     except httpx.HTTPError as error:
-        raise SetupFailed(f"The Prefect API at {connection.api_url} refuses or does not answer: {error}") from error
+        raise SetupFailed(
+            f"The Prefect API at {connection.api_url} refuses or does not answer: {error}",
+            f"That address comes from {connection.source}. Is the server up, and PREFECT_API_AUTH_STRING right?",
+        ) from error
     set_up_with_prefect(settings, connection)
     on_step("workspace block and deployments: written")
 
 
 def set_up_with_prefect(settings: Settings, connection: Connection) -> None:
-    """The part that needs Prefect's own code, which reads where its server is when it is imported."""
-    os.environ.update(connection.environment())
-    from blocks.workspace import save_workspace
-    from deployments.deploy import DeployFailed, deploy_all
+    """The part that needs Prefect's own code. Importing that takes a second, so it is imported here."""
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-    save_workspace(settings.queue_path, settings.storage_root, settings.engine, settings.work_dir)
-    try:
+    from blocks.workspace import save_workspace
+    from deployments.deploy import deploy_all
+
+    # Explicit, whatever was imported before: without an address Prefect starts a throw-away server and fills that.
+    server = {PREFECT_API_URL: connection.api_url, PREFECT_API_AUTH_STRING: connection.auth_string}
+    with temporary_settings(server):
+        save_workspace(settings.queue_path, settings.storage_root, settings.engine, settings.work_dir)
         deploy_all()
-    except DeployFailed as error:
-        raise SetupFailed(str(error)) from error
 
 
 def _said(what: str, changed: list[str]) -> str:

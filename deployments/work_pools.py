@@ -11,6 +11,7 @@ from typing import Any
 
 from deployments.settings import POOLS, Settings
 from deployments.stack.api import PrefectApi
+from deployments.stack.errors import WrongPoolType
 
 _HERE = Path(__file__).parent
 #: What a template may leave open: the interpreter of this virtual environment, which a bare `python` may not be.
@@ -32,7 +33,10 @@ def ensure_pools(api: PrefectApi, settings: Settings) -> list[str]:
         if found is None:
             api.post("/work_pools/", {"name": pool, **wanted})
         elif found["type"] != wanted["type"]:
-            raise WrongPoolType(pool, found["type"], wanted["type"])
+            raise WrongPoolType(
+                f"Work pool {pool!r} is of type {found['type']!r}, Longtake needs {wanted['type']!r}.",
+                f"Delete it first: prefect work-pool delete {pool}",
+            )
         elif any(found[key] != value for key, value in wanted.items()):
             api.patch(f"/work_pools/{pool}", {key: value for key, value in wanted.items() if key != "type"})
         else:
@@ -56,16 +60,6 @@ def ensure_automations(api: PrefectApi) -> list[str]:
             continue
         changed.append(wanted["name"])
     return changed
-
-
-class WrongPoolType(Exception):
-    """A pool of that name exists and is of another type, which Prefect cannot change."""
-
-    def __init__(self, pool: str, found: str, wanted: str) -> None:
-        super().__init__(
-            f"Work pool {pool!r} is of type {found!r}, Longtake needs {wanted!r}. "
-            f"Delete it first: prefect work-pool delete {pool}"
-        )
 
 
 def _contains(found: Any, wanted: Any) -> bool:

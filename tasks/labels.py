@@ -5,7 +5,7 @@ from __future__ import annotations
 from blocks.queue.model import Task
 
 #: Every run that the queue dispatched carries it.
-TAG = "longtake"
+TAG = "longtake-task"
 
 
 def run_name(task: Task, attempt: int) -> str:

@@ -74,14 +74,14 @@ def _refuse_cycle(rows: Rows, fresh: Mapping[str, Row]) -> None:
     task: whatever waits for that parent waits for the new child too.
     """
     waits: dict[str, set[str]] = {row.task.id: set(row.task.depends_on) for row in fresh.values()}
+    new_children: dict[str, set[str]] = {}
     for row in fresh.values():
-        if row.task.parent_id in fresh:
-            waits[row.task.parent_id].add(row.task.id)
-    for parent_id in {row.task.parent_id for row in fresh.values()} - set(fresh) - {None}:
-        assert parent_id is not None
-        children = {row.task.id for row in fresh.values() if row.task.parent_id == parent_id}
-        for waiter in cascade.waits_for(rows, parent_id):
-            waits.setdefault(waiter.id, set()).update(children)
+        if row.task.parent_id is not None:
+            new_children.setdefault(row.task.parent_id, set()).add(row.task.id)
+    for parent_id, children in new_children.items():
+        waiting = [parent_id] if parent_id in fresh else [task.id for task in cascade.waits_for(rows, parent_id)]
+        for waiter in waiting:
+            waits.setdefault(waiter, set()).update(children)
     try:
         TopologicalSorter(waits).prepare()
     except CycleError as cycle:

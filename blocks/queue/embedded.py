@@ -7,15 +7,16 @@ raises, so a verb may check and write in the order that reads best.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from random import Random
 
 from blocks.queue import cascade, lifecycle, policy
 from blocks.queue.admission import admit_batch
-from blocks.queue.cascade import BADLY, Cause
-from blocks.queue.errors import InvalidTask, NotRetryable, StaleClaim, TaskEnded, UnknownTask
+from blocks.queue.cascade import BADLY
+from blocks.queue.consequences import complete_upward, end_others, fall, known, outcome, requeue, revive
+from blocks.queue.errors import InvalidTask, NotRetryable, StaleClaim, TaskEnded
 from blocks.queue.model import (
     Claim,
     CompletedSegment,
@@ -64,11 +65,11 @@ class EmbeddedQueue(ABC):
             now = self._clock()
             answers = admit_batch(rows, batch, now)
             for task_id, created in answers:
-                task = _known(rows, task_id).task
+                task = known(rows, task_id).task
                 cause = cascade.held_down(rows, task) if created and task.status is Status.QUEUED else None
                 if cause is not None:
-                    self._end_with_others(rows, task, cause, now)
-            return [Enqueued(_known(rows, task_id).task, created) for task_id, created in answers]
+                    fall(rows, known(rows, task_id), cause, now)
+            return [Enqueued(known(rows, task_id).task, created) for task_id, created in answers]
 
     # Claim
 
@@ -97,7 +98,7 @@ class EmbeddedQueue(ABC):
                 rows.register_worker(worker_id, now)
             claims = []
             for task_id in eligible:
-                row = lifecycle.claimed(_known(rows, task_id), worker_id, request_id, lease, now, start=start)
+                row = lifecycle.claimed(known(rows, task_id), worker_id, request_id, lease, now, start=start)
                 rows.put(row)
                 claims.append(_claim(row))
             return claims
@@ -119,7 +120,7 @@ class EmbeddedQueue(ABC):
         if flow_run_id is not None:
             flow_run_id = policy.check_uuid("flow_run_id", flow_run_id)
         with self._write() as rows:
-            row = _known(rows, task_id)
+            row = known(rows, task_id)
             if not row.is_held or row.task.attempts != attempt:
                 raise _stale(row, f"Attempt {attempt} does not hold it.")
             if row.task.generation_started_at is not None:
@@ -136,7 +137,7 @@ class EmbeddedQueue(ABC):
     def dispatched(self, task_id: str, token: str, flow_run_id: str) -> None:
         flow_run_id = policy.check_uuid("flow_run_id", flow_run_id)
         with self._write() as rows:
-            row = _held(_known(rows, task_id), token)
+            row = _held(known(rows, task_id), token)
             rows.put(lifecycle.dispatched(row, flow_run_id, self._clock()))
 
     # Hold
@@ -156,7 +157,7 @@ class EmbeddedQueue(ABC):
         if max_ticks is not None:
             policy.check_int("max_ticks", max_ticks, 1, policy.MAX_TICK)
         with self._write() as rows:
-            row = _known(rows, task_id)
+            row = known(rows, task_id)
             if row.claim_token == token and row.task.status is Status.CANCELLED:
                 return Renewal(None, cancelled=True)
             row = lifecycle.renewed(_held(row, token), lease, tick, max_ticks, self._clock())
@@ -165,7 +166,7 @@ class EmbeddedQueue(ABC):
 
     def wait(self, task_id: str, token: str) -> Outcome:
         with self._write() as rows:
-            row = _known(rows, task_id)
+            row = known(rows, task_id)
             if row.closed_token == token and (row.task.waiting or row.task.status is Status.COMPLETE):
                 return self._again(rows, row)
             row = _held(row, token, or_ended=True)
@@ -175,8 +176,8 @@ class EmbeddedQueue(ABC):
                 raise InvalidTask(f"Task {row.task.id} has no children to wait for.", hint=hint, field="task_id")
             now = self._clock()
             rows.put(lifecycle.handed_to_children(row, now))
-            above = self._complete_upward(rows, row.task, None, now)
-            return self._outcome(rows, row.task.id, above[1:], now)
+            above = complete_upward(rows, row.task.id, None, now)
+            return outcome(rows, row.task.id, above[1:], now)
 
     # End
 
@@ -192,64 +193,64 @@ class EmbeddedQueue(ABC):
             policy.check_text("output_location", output_location, policy.MAX_TEXT)
         plain = None if result is None else policy.check_result(result)
         with self._write() as rows:
-            row = _known(rows, task_id)
+            row = known(rows, task_id)
             if row.closed_token == token and row.task.status is Status.COMPLETE:
                 return self._again(rows, row)
             row = _held(row, token, or_ended=True)
             now = self._clock()
             rows.put(lifecycle.completed(row, output_location, plain, None, now, by_holder=True))
-            above = _complete_upward(rows, _parent(rows, row.task), row.task.id, now)
-            return _outcome(rows, row.task.id, above, now)
+            above = complete_upward(rows, row.task.parent_id, row.task.id, now)
+            return outcome(rows, row.task.id, above, now)
 
     def fail(self, task_id: str, token: str, error: str, *, retry: bool, delay: float | None = None) -> Outcome:
         if delay is not None:
             policy.check_seconds("delay", delay, zero=True)
         error = policy.tidy_error(error)
         with self._write() as rows:
-            row = _known(rows, task_id)
+            row = known(rows, task_id)
             if row.closed_token == token and row.task.status is not Status.COMPLETE and not row.task.waiting:
                 return self._again(rows, row)
             row = _held(row, token, or_ended=True)
             now = self._clock()
             if retry and row.task.attempts < row.task.max_attempts:
                 due = self._due(row.task, delay, now)
-                ended = _requeue(rows, lifecycle.put_back(row, error, due, now, by_holder=True), now)
+                ended = requeue(rows, lifecycle.put_back(row, error, due, now, by_holder=True), now)
             else:
                 rows.put(lifecycle.ended(row, Status.FAILED, error, None, now, by_holder=True))
-                ended = _end_others(rows, row.task.id, now)
-            return Outcome(_known(rows, row.task.id).task, ended=ended)
+                ended = end_others(rows, row.task.id, now)
+            return Outcome(known(rows, row.task.id).task, ended=ended)
 
     def release(self, task_id: str, token: str) -> Outcome:
         with self._write() as rows:
-            row = _held(_known(rows, task_id), token)
+            row = _held(known(rows, task_id), token)
             now = self._clock()
-            ended = _requeue(rows, lifecycle.released(row, now), now)
-            return Outcome(_known(rows, row.task.id).task, ended=ended)
+            ended = requeue(rows, lifecycle.released(row, now), now)
+            return Outcome(known(rows, row.task.id).task, ended=ended)
 
     def cancel(self, task_id: str) -> Outcome:
         with self._write() as rows:
-            row = _known(rows, task_id)
+            row = known(rows, task_id)
             if row.task.status is Status.CANCELLED:
                 return self._again(rows, row)
             if row.task.status.is_terminal:
                 raise _has_ended(row)
             now = self._clock()
             rows.put(lifecycle.ended(row, Status.CANCELLED, "Cancelled on request.", None, now, by_holder=False))
-            ended = _end_others(rows, row.task.id, now)
-            return Outcome(_known(rows, row.task.id).task, ended=ended)
+            ended = end_others(rows, row.task.id, now)
+            return Outcome(known(rows, row.task.id).task, ended=ended)
 
     def retry(self, task_id: str, *, attempts: int = 3) -> Outcome:
         policy.check_int("attempts", attempts, 1, policy.MAX_MAX_ATTEMPTS)
         with self._write() as rows:
-            row = _known(rows, task_id)
+            row = known(rows, task_id)
             if row.task.status not in BADLY:
                 hint = "Only a Failed or Cancelled task can be retried."
                 raise NotRetryable(f"Task {row.task.id} is {row.task.status}.", hint=hint, task_id=row.task.id)
             now = self._clock()
             changed = revive(rows, row.task.root_task_id or row.task.id, attempts, now)
-            others = tuple(_known(rows, each).task for each in changed if each != row.task.id)
+            others = tuple(known(rows, each).task for each in changed if each != row.task.id)
             ready = tuple(rows.ready(now, task_ids=changed))
-            return Outcome(_known(rows, row.task.id).task, ready, others)
+            return Outcome(known(rows, row.task.id).task, ready, others)
 
     # Look after
 
@@ -259,7 +260,7 @@ class EmbeddedQueue(ABC):
             dead = [task_id for task_id, attempt in lost if _is_held_by_attempt(rows, task_id, attempt)]
             rescued = []
             for task_id in dict.fromkeys([*dead, *rows.expired(now, max(limit, 0))]):
-                row = _known(rows, task_id)
+                row = known(rows, task_id)
                 if row.is_held:  # else it fell with one that was rescued just before
                     rescued.append(self._rescue_one(rows, row, now))
             return rescued
@@ -269,13 +270,12 @@ class EmbeddedQueue(ABC):
         error = f"Attempt {task.attempts} was lost: worker {task.worker_id} stopped renewing its lease."
         dead_letter = task.attempts >= task.max_attempts
         if dead_letter:
-            rows.put(lifecycle.ended(row, Status.FAILED, error, None, now, by_holder=False))
-            rows.put(replace(_known(rows, task.id), claim_token=None))
-            ended = _end_others(rows, task.id, now)
+            rows.put(lifecycle.dead_letter(row, error, now))
+            ended = end_others(rows, task.id, now)
         else:
             due = self._due(task, None, now)
-            ended = _requeue(rows, lifecycle.put_back(row, error, due, now, by_holder=False), now)
-        return Rescued(_known(rows, task.id).task, task.attempts, task.flow_run_id, dead_letter, ended)
+            ended = requeue(rows, lifecycle.put_back(row, error, due, now, by_holder=False), now)
+        return Rescued(known(rows, task.id).task, task.attempts, task.flow_run_id, dead_letter, ended)
 
     def prune(self, older_than: timedelta, *, limit: int = 100) -> list[Task]:
         with self._write() as rows:
@@ -302,13 +302,9 @@ class EmbeddedQueue(ABC):
 
     def get(self, task_id: str) -> Task:
         with self._read() as rows:
-            return _known(rows, task_id).task
+            return known(rows, task_id).task
 
-    def list(self, where: TaskFilter | None = None) -> list[Task]:
-        with self._read() as rows:
-            return rows.list(where or TaskFilter())
-
-    def children(self, parent_id: str) -> builtins.list[Task]:
+    def children(self, parent_id: str) -> list[Task]:
         with self._read() as rows:
             return rows.children(parent_id.lower())
 
@@ -316,14 +312,18 @@ class EmbeddedQueue(ABC):
         with self._read() as rows:
             return rows.counts(self._clock())
 
-    def predecessors(self, task_id: str) -> builtins.list[Predecessor]:
+    def predecessors(self, task_id: str) -> list[Predecessor]:
         with self._read() as rows:
-            tasks = [_known(rows, each).task for each in _known(rows, task_id).task.depends_on]
+            tasks = [known(rows, each).task for each in known(rows, task_id).task.depends_on]
         return [Predecessor(task.id, task.status, _output(task)) for task in tasks]
 
-    def completed_segments(self, *, run_id: str) -> builtins.list[CompletedSegment]:
+    def completed_segments(self, *, run_id: str) -> list[CompletedSegment]:
         with self._read() as rows:
             return rows.completed_segments(run_id)
+
+    def list(self, where: TaskFilter | None = None) -> list[Task]:
+        with self._read() as rows:
+            return rows.list(where or TaskFilter())
 
     def _due(self, task: Task, delay: float | None, now: datetime) -> datetime | None:
         seconds = policy.backoff(task.attempts, self._random) if delay is None else delay
@@ -331,4 +331,45 @@ class EmbeddedQueue(ABC):
 
     def _again(self, rows: Rows, row: Row) -> Outcome:
         """The answer to a repeated verb, as far as it still stands."""
-        return _outcome(rows, row.task.id, rows.ended_because_of(row.task.id), self._clock())
+        return outcome(rows, row.task.id, rows.ended_because_of(row.task.id), self._clock())
+
+
+def _claim(row: Row) -> Claim:
+    assert row.claim_token is not None
+    assert row.task.lease_expires_at is not None
+    return Claim(row.task, row.task.attempts, row.claim_token, row.task.lease_expires_at)
+
+
+def _stands(row: Row, worker_id: str) -> bool:
+    """Still held by the claim that its request made: no run has taken it over, and the asker is who made it."""
+    return row.is_held and row.start_request_id is None and row.task.worker_id == worker_id
+
+
+def _is_held_by_attempt(rows: Rows, task_id: str, attempt: int) -> bool:
+    row = rows.get(task_id.lower())
+    return row is not None and row.is_held and row.task.attempts == attempt
+
+
+def _held(row: Row, token: str, *, or_ended: bool = False) -> Row:
+    """The row if `token` holds it (I2). With `or_ended`, one that ended under this token is refused by that name."""
+    if row.claim_token == token and row.is_held:
+        return row
+    if or_ended and row.task.status.is_terminal and token in (row.claim_token, row.closed_token):
+        raise _has_ended(row)
+    raise _stale(row, "The claim token does not hold it.")
+
+
+def _stale(row: Row, why: str) -> StaleClaim:
+    task = row.task
+    message = f"{why} Task {task.id} is {task.status}, attempt {task.attempts}, worker {task.worker_id}."
+    return StaleClaim(message, hint="Stop working on it.", task_id=task.id, status=task.status)
+
+
+def _has_ended(row: Row) -> TaskEnded:
+    task = row.task
+    hint = "Its end stands; retry a failed or cancelled task to run it again."
+    return TaskEnded(f"Task {task.id} is {task.status}.", hint=hint, task_id=task.id, status=task.status)
+
+
+def _output(task: Task) -> str | None:
+    return task.output_location if task.status is Status.COMPLETE else None

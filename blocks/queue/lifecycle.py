@@ -146,6 +146,11 @@ def ended(row: Row, status: Status, error: str, root: str | None, now: datetime,
     return _closed(row) if by_holder else replace(row, closed_token=None)
 
 
+def dead_letter(row: Row, error: str, now: datetime) -> Row:
+    """Failed after the last attempt was lost; its holder, should it still live, is stale."""
+    return replace(ended(row, Status.FAILED, error, None, now, by_holder=False), claim_token=None)
+
+
 def _closed(row: Row) -> Row:
     return replace(row, claim_token=None, closed_token=row.claim_token)
 

@@ -105,9 +105,9 @@ def check_worker_id(worker_id: object) -> str:
 
 
 def check_seconds(field: str, value: object, *, zero: bool = False) -> float:
-    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
-        if 0 < value <= MAX_SECONDS or (zero and value == 0):
-            return float(value)
+    number = math.nan if isinstance(value, bool) or not isinstance(value, int | float) else value
+    if 0 < number <= MAX_SECONDS or (zero and number == 0):
+        return float(number)
     raise _invalid(field, value, f"Give seconds, more than 0 and at most {MAX_SECONDS:.0f}.")
 
 

@@ -44,10 +44,6 @@ class Rows(Protocol):
 
     def ended_because_of(self, root_task_id: str) -> list[Task]: ...
 
-    def list(self, where: TaskFilter) -> list[Task]:
-        """Newest first."""
-        ...
-
     def completed_segments(self, run_id: str) -> list[CompletedSegment]: ...
 
     def counts(self, now: datetime) -> Counts: ...
@@ -83,4 +79,8 @@ class Rows(Protocol):
 
     def register_worker(self, worker_id: str, now: datetime) -> None:
         """Once: a known worker costs a look-up, no write."""
+        ...
+
+    def list(self, where: TaskFilter) -> list[Task]:
+        """Newest first."""
         ...

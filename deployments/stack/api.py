@@ -5,6 +5,7 @@ Importing Prefect's client would cost the process that supervises all others a s
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime
 from types import TracebackType
@@ -16,6 +17,8 @@ from deployments.settings import Connection
 
 #: States that claim to have a process. Paused (suspended) runs do not, and are left alone.
 _ACTIVE = ("RUNNING", "PENDING", "CANCELLING")
+#: So close to the next due time, a run could not start, work and end before its successor: it takes its place.
+_START_SECONDS = 8.0
 
 
 class PrefectApi:
@@ -76,19 +79,25 @@ class PrefectApi:
             if limit["name"].startswith("deployment:") and limit["active_slots"]:
                 self.patch(f"/v2/concurrency_limits/{limit['id']}", {"active_slots": 0})
 
-    def run_now(self, deployment: str) -> None:
-        """Replace the runs of a scheduled deployment that came due while nothing ran by one that is due now."""
+    def run_now(self, deployment: str, period: float = 60.0) -> None:
+        """Replace the runs of a deployment that came due while nothing ran by one in place of the last of them.
+
+        Its scheduled time lies on the schedule's grid: a run works until its successor is due, and so must know when.
+        """
         found = self.get(f"/deployments/name/{deployment}")
+        now = time.time()
         due = {
             "deployments": {"id": {"any_": [found["id"]]}},
             "flow_runs": {
                 "state": {"type": {"any_": ["SCHEDULED"]}},
-                "next_scheduled_start_time": {"before_": datetime.now(UTC).isoformat()},
+                "next_scheduled_start_time": {"before_": _moment(now)},
             },
         }
         for run in self._pages("/flow_runs/filter", due):
             self._http.delete(f"/flow_runs/{run['id']}").raise_for_status()
-        self.post(f"/deployments/{found['id']}/create_flow_run", {"state": {"type": "SCHEDULED", "name": "Scheduled"}})
+        scheduled = _moment(now - now % period if period - now % period > _START_SECONDS else now - now % period + period)
+        state = {"type": "SCHEDULED", "name": "Scheduled", "state_details": {"scheduled_time": scheduled}}
+        self.post(f"/deployments/{found['id']}/create_flow_run", {"state": state})
 
     def _active_runs(self, pool: str | None) -> Iterator[dict[str, Any]]:
         query: dict[str, Any] = {"flow_runs": {"state": {"type": {"any_": list(_ACTIVE)}}}}
@@ -104,3 +113,7 @@ class PrefectApi:
             if len(page) < size:
                 break
         return iter(rows)
+
+
+def _moment(timestamp: float) -> str:
+    return datetime.fromtimestamp(timestamp, UTC).isoformat()

@@ -25,3 +25,15 @@ class DatabaseMismatch(StackError):
 
 class NotReady(StackError):
     """A process is alive but did not answer in time."""
+
+
+class SetupFailed(StackError):
+    """The Prefect server cannot be set up."""
+
+
+class WrongPoolType(SetupFailed):
+    """A pool of that name exists and is of another type, which Prefect cannot change."""
+
+
+class DeployFailed(SetupFailed):
+    """`prefect deploy --all` refused; its output says why."""

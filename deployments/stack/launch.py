@@ -6,6 +6,7 @@ and begins its work when they are ready, costs a newcomer no waiting. Started as
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import os
 import signal
@@ -29,7 +30,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for module in PRELOAD[kind]:
         importlib.import_module(module)
-    if not os.read(lifeline, 1):
+    try:
+        os.write(lifeline, b"i")
+        if not os.read(lifeline, 1):
+            return
+    except OSError:  # the parent is gone
         return
     threading.Thread(target=_end_with_parent, args=(lifeline,), name="lifeline", daemon=True).start()
     if kind == "setup":
@@ -45,8 +50,9 @@ def main() -> None:
 
 def _end_with_parent(lifeline: int) -> None:
     """Block until the parent is gone, however it went; then end as if it had asked us to."""
-    while os.read(lifeline, 64):
-        pass
+    with contextlib.suppress(OSError):
+        while os.read(lifeline, 64):
+            pass
     os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(10)
     os.kill(os.getpid(), signal.SIGKILL)

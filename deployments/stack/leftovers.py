@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import psutil
@@ -41,11 +41,13 @@ def end_all(processes: Iterable[psutil.Process], patience: float = 3.0) -> None:
     wait_gone(processes, patience)
 
 
-def wait_gone(processes: Iterable[psutil.Process], patience: float) -> list[psutil.Process]:
-    """Answers with those that still live after `patience` seconds. A zombie is gone: a frozen parent buries nobody."""
+def wait_gone(
+    processes: Iterable[psutil.Process], patience: float, enough: Callable[[], bool] = lambda: False
+) -> list[psutil.Process]:
+    """Answers with those that still live after `patience` seconds, or when it is `enough`. A zombie is gone: a frozen parent buries nobody."""
     deadline = time.monotonic() + patience
     living = [process for process in processes if _lives(process)]
-    while living and time.monotonic() < deadline:
+    while living and time.monotonic() < deadline and not enough():
         time.sleep(0.05)
         living = [process for process in living if _lives(process)]
     return living

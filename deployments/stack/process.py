@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -31,27 +31,31 @@ class Recipe:
 
 
 class Child:
-    """A running recipe. Its lifeline is a pipe: one byte opens its gate, its end tells it that we are gone."""
+    """A running recipe, with a lifeline: a socket pair to our launcher in it.
+
+    One byte from there says that it has imported all it needs, one byte from here opens its gate, and the end of the
+    socket tells it that we are gone.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.started_at = time.monotonic()
         rotate(recipe.log)
-        read_end, self._lifeline = os.pipe()
+        self._lifeline, theirs = socket.socketpair()
         with recipe.log.open("ab") as log:
             self.process = subprocess.Popen(
                 recipe.argv,
-                env={**recipe.env, "LONGTAKE_LIFELINE": str(read_end)},
+                env={**recipe.env, "LONGTAKE_LIFELINE": str(theirs.fileno())},
                 cwd=recipe.cwd,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                pass_fds=(read_end,),
+                pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # a Ctrl-C in the terminal reaches us alone: we decide the order
                 preexec_fn=recipe.before_exec,  # noqa: PLW1509  only for PostgreSQL, see postgres.py
                 **_as_user(recipe.ids),
             )
-        os.close(read_end)
+        theirs.close()
 
     @property
     def name(self) -> str:
@@ -66,8 +70,14 @@ class Child:
         return self.process.poll() is None
 
     def open_gate(self) -> None:
-        with contextlib.suppress(BrokenPipeError):  # it died while waiting; the supervisor sees that
-            os.write(self._lifeline, b"g")
+        with contextlib.suppress(OSError):  # it died while waiting; the supervisor sees that
+            self._lifeline.send(b"g")
+
+    def wait_imported(self, patience: float = 30.0) -> None:
+        """Block until it stands at its gate, or is dead, or `patience` seconds have passed."""
+        self._lifeline.settimeout(patience)
+        with contextlib.suppress(OSError):
+            self._lifeline.recv(1)
 
     def send(self, number: int) -> None:
         if self.alive:
@@ -84,9 +94,7 @@ class Child:
         self.close()
 
     def close(self) -> None:
-        if self._lifeline >= 0:
-            os.close(self._lifeline)
-            self._lifeline = -1
+        self._lifeline.close()
 
     def died(self) -> ProcessDied:
         code = self.process.returncode

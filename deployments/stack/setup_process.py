@@ -10,9 +10,14 @@ class SetupProcess:
     def __init__(self, recipe: Recipe) -> None:
         self._child = Child(recipe)
 
-    def run(self) -> None:
-        """Open its gate and wait for its end. Raises `StackError` with the end of its log."""
+    def wait_imported(self) -> None:
+        self._child.wait_imported()
+
+    def open_gate(self) -> None:
         self._child.open_gate()
+
+    def wait(self) -> None:
+        """Until its end. Raises `StackError` with the end of its log."""
         if code := self._child.process.wait():
             log = self._child.recipe.log
             raise StackError(f"The set-up ended with code {code}.\n{tail(log)}\n", f"Its log: {log}")

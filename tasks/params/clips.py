@@ -58,7 +58,7 @@ class ClipParams(GenerationParams):
     @model_validator(mode="after")
     def _one_length(self) -> Self:
         if self.frames and self.video_length and self.frames != self.video_length:
-            raise ValueError(f"frames is {self.frames} and video_length {self.video_length}: give one of them")
+            raise ValueError(f"frames: {self.frames} here and video_length {self.video_length}; give one of them")
         return self
 
 

@@ -164,7 +164,9 @@ def paint_boat(canvas: Canvas, horizon: float) -> None:
     echo = [(column, row + 1.1 * size), (column + 0.5 * size, row + 0.12 * size), (column, row + 0.12 * size)]
     canvas.cover((rgb("f4efe4") * bright)[None, None], _mask(canvas, [echo]) * 0.22)
     canvas.cover((rgb("f4efe4") * bright)[None, None], _mask(canvas, [sail]))
-    canvas.cover((rgb("e6dcc8") * bright)[None, None], _mask(canvas, [[*jib, (column - 0.5 * size, row - 0.16 * size)]]))
+    canvas.cover(
+        (rgb("e6dcc8") * bright)[None, None], _mask(canvas, [[*jib, (column - 0.5 * size, row - 0.16 * size)]])
+    )
     canvas.cover((rgb("6b3b2a") * bright)[None, None], _mask(canvas, [hull]))
 
 
@@ -175,5 +177,7 @@ def paint_birds(canvas: Canvas, horizon: float) -> None:
         x, y, size = rng.normal(0.25, 0.16), horizon * rng.uniform(0.42, 0.66), rng.uniform(0.008, 0.016)
         column, row, wing = canvas.column(x, 0.3), y * canvas.height, size * canvas.height
         flap = rng.uniform(0.25, 0.7) * wing
-        shapes.append([(column - wing, row - flap), (column, row), (column + wing, row - flap), (column, row + 0.22 * wing)])
+        shapes.append(
+            [(column - wing, row - flap), (column, row), (column + wing, row - flap), (column, row + 0.22 * wing)]
+        )
     canvas.cover((canvas.light.shade * 0.35)[None, None], _mask(canvas, shapes) * 0.85)

@@ -27,6 +27,7 @@ class Ridge:
 
 
 ROCK, FOREST, GRASS, DRY = rgb("6f6a70"), rgb("2f4a38"), rgb("6f8f4a"), rgb("8a7a5c")
+SKIRT = 0.16  # picture heights below a ridge's foot by which something nearer has taken over
 SAND, SAND_HIGH, SNOW, SCREE = rgb("d09a5c"), rgb("e6bd84"), rgb("eef2fa"), rgb("8d8580")
 
 
@@ -61,7 +62,7 @@ def paint_headland(canvas: Canvas, horizon: float) -> Field:
     line = np.asarray(foot - rise * (0.6 * (foot - crest(canvas, ridge)) + 0.05), dtype=np.float32)
     shore = foot + 0.012 * canvas.noise("headland-shore").fractal(x * 9, np.zeros_like(x), 3)
     alpha = canvas.below(line) * (1 - canvas.below(shore)) * (rise > 0)
-    canvas.cover(_surface(canvas, ridge, line), alpha)
+    _cover(canvas, ridge, line, alpha)
     return line
 
 
@@ -78,21 +79,30 @@ def crest(canvas: Canvas, ridge: Ridge) -> Field:
 def paint_ridge(canvas: Canvas, ridge: Ridge, bowl: float = 0.0) -> Field:
     """Paint it and give its crest back, for what stands on it. `bowl` raises it toward the sides of the view."""
     line = crest(canvas, ridge) - bowl * np.clip(canvas.across(ridge.nearness) ** 2, 0, 2)
-    canvas.cover(_surface(canvas, ridge, line), canvas.below(line))
+    _cover(canvas, ridge, line, canvas.below(line))
     return line
 
 
-def _surface(canvas: Canvas, ridge: Ridge, line: Field) -> Pixels:
+def _cover(canvas: Canvas, ridge: Ridge, line: Field, alpha: Field) -> None:
+    """Only the rows it can be seen in: what is nearer covers it some way below its foot."""
+    first = int(np.clip(line.min() * canvas.height - 1, 0, canvas.height))
+    last = int(np.clip((ridge.foot + SKIRT) * canvas.height, first, canvas.height))
+    rows = slice(first, last)
+    patch = canvas.pixels[rows]
+    patch += alpha[rows, :, None] * (_surface(canvas, ridge, line, canvas.down()[rows]) - patch)
+
+
+def _surface(canvas: Canvas, ridge: Ridge, line: Field, down: Field) -> Pixels:
     light = canvas.light
     noise = canvas.noise(ridge.layer + "-stone")
-    x, y = canvas.across(ridge.nearness) * ridge.frequency * 5, (canvas.down() - line * 0.6) * ridge.frequency * 7
+    x, y = canvas.across(ridge.nearness) * ridge.frequency * 5, (down - line * 0.6) * ridge.frequency * 7
     relief = noise.ridged if ridge.sharp else noise.fractal
     octaves = 5 if ridge.sharp else 4
     here = relief(x + 0.35 * y, y, octaves, 0.52)
     side = -0.16 if light.disc_at[0] < 0 else 0.16
     slope = here - relief(x + side + 0.35 * y, y - 0.05, octaves, 0.52)
     lit = np.clip(0.42 + (3.4 if ridge.sharp else 2.2) * slope, 0, 1)
-    height = np.clip((ridge.foot - canvas.down()) / (1.15 * ridge.height), 0, 1)
+    height = np.clip((ridge.foot - down) / (1.15 * ridge.height), 0, 1)
     grown = smoothstep(0.12, 0.62, height + 0.5 * (here - 0.5))[..., None]
     ground = ridge.low + grown * (ridge.high - ridge.low)
     if ridge.snow:
@@ -100,6 +110,6 @@ def _surface(canvas: Canvas, ridge: Ridge, line: Field) -> Pixels:
         ground = ground + (white * (0.55 + 0.45 * lit))[..., None] * (SNOW - ground)
     colour = ground * (light.shade * 0.85 + lit[..., None] * light.direct * 0.95)
     # Air between us and the ridge, thicker at its foot where the mist lies.
-    mist = np.exp(-np.clip(ridge.foot - canvas.down(), 0, None) / 0.045) * (0.65 if "fog" in canvas.scene else 0.22)
+    mist = np.exp(-np.clip(ridge.foot - down, 0, None) / 0.045) * (0.65 if "fog" in canvas.scene else 0.22)
     air = np.clip(0.72 * (1 - ridge.nearness) ** 5 + mist * (1 - ridge.nearness), 0, 0.92)[..., None]
     return np.asarray(colour + air * (light.haze - colour), dtype=np.float32)

@@ -23,13 +23,15 @@ class Noise:
 
     def at(self, x: Field, y: Field) -> Field:
         """0..1, smooth over one unit. x and y broadcast, so a row and a column make a picture."""
-        x0, y0 = np.floor(x).astype(np.int64), np.floor(y).astype(np.int64)
+        x0, y0 = np.floor(x), np.floor(y)
         fx, fy = _ease(x - x0), _ease(y - y0)
-        left, right, top, bottom = x0 % CELLS, (x0 + 1) % CELLS, y0 % CELLS, (y0 + 1) % CELLS
-        cells = self._lattice
-        upper = cells[top, left] * (1 - fx) + cells[top, right] * fx
-        lower = cells[bottom, left] * (1 - fx) + cells[bottom, right] * fx
-        return np.asarray(upper * (1 - fy) + lower * fy, dtype=np.float32)
+        left, top = x0.astype(np.int32), y0.astype(np.int32)
+        right, bottom = (left + 1) % CELLS, (top + 1) % CELLS * CELLS
+        left, top = left % CELLS, top % CELLS * CELLS
+        cells = self._lattice.ravel()
+        upper = _mix(cells.take(top + left), cells.take(top + right), fx)
+        lower = _mix(cells.take(bottom + left), cells.take(bottom + right), fx)
+        return _mix(upper, lower, fy)
 
     def fractal(self, x: Field, y: Field, octaves: int = 5, gain: float = 0.5) -> Field:
         """0..1, detail upon detail."""
@@ -47,6 +49,13 @@ class Noise:
             total = total + size * ((1 - np.abs(2 * value - 1)) ** 2 if ridged else value)
             weight, size = weight + size, size * np.float32(gain)
         return np.asarray(total / weight, dtype=np.float32)
+
+
+def _mix(a: Field, b: Field, share: Field) -> Field:
+    b -= a
+    b *= share
+    b += a
+    return b
 
 
 def _ease(t: Field) -> Field:

@@ -61,12 +61,16 @@ def read_prompt(prompt: str, seed: int) -> tuple[Scene, tuple[str, ...]]:
     asked_times = [name for name in understood.values() if name in TIMES]
     return (
         Scene(
-            time=asked_times[-1] if asked_times else "night" if "stars" in names else time,
+            time=asked_times[-1] if asked_times else _usual_time(names) or time,
             places=frozenset(names & set(PLACES) or places),
             things=frozenset(names),
         ),
         tuple(understood),
     )
+
+
+def _usual_time(names: set[str]) -> str | None:
+    return "night" if "stars" in names else "noon" if "storm" in names else None
 
 
 def _meaning(word: str) -> str | None:

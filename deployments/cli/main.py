@@ -1,0 +1,79 @@
+"""The program `longtake`. Commands are named here and imported when they are called: help must be quick."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from cyclopts import App, CycloptsError
+
+from deployments.cli.exits import ExitCode, Refusal, explain
+from deployments.cli.screen import Screen
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_HERE = "deployments.cli"
+
+
+def _installed_version() -> str:
+    from importlib.metadata import version
+
+    return version("longtake")
+
+
+app = App(
+    name="longtake",
+    help="Turns still images into one continuous shot.",
+    version=_installed_version,
+    help_format="plaintext",
+    # Errors and interrupts are told in one place, `main`.
+    exit_on_error=False,
+    print_error=False,
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+app.command(f"{_HERE}.machine:demo", help="Make a film from three sample pictures on this machine.")
+app.command(f"{_HERE}.machine:up", help="Run everything here until Ctrl-C: server, workers, poller.")
+app.command(f"{_HERE}.machine:setup", help="Make the Prefect server you point at ready: pools, limits, deployments.")
+app.command(f"{_HERE}.machine:doctor", help="Check this installation and say what to do about what is wrong.")
+app.command(f"{_HERE}.travel:app", name="travel", help="Turn images into a film.")
+app.command(f"{_HERE}.task:app", name="task", help="Create tasks and follow them.")
+app.command(f"{_HERE}.machine:version", help="Say which versions run here.")
+
+
+def main() -> int:
+    return run(sys.argv[1:])
+
+
+def run(tokens: Sequence[str]) -> int:
+    """The exit code of one command; every expected error becomes a line or two on stderr."""
+    screen = Screen(as_json="--json" in tokens)
+    try:
+        return _guarded(lambda: app(list(tokens)), screen)
+    except BrokenPipeError:
+        # Python would complain once more when it flushes stdout at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return ExitCode.READER_GONE
+
+
+def _guarded(command: Callable[[], object], screen: Screen) -> int:
+    try:
+        ended = command()
+    except CycloptsError as error:
+        error.verbose = False
+        names = " ".join(("longtake", *(error.command_chain or ())))
+        refusal = Refusal(str(error), f"Look at: {names} --help", code="usage")
+    except KeyboardInterrupt:
+        refusal = Refusal("Interrupted.", code="interrupted", exit_code=ExitCode.INTERRUPTED)
+    except Exception as error:
+        explained = explain(error)
+        if explained is None:
+            raise  # nobody expected it: the traceback is what a report needs
+        refusal = explained
+    else:
+        return ended if isinstance(ended, int) else ExitCode.OK
+    screen.refuse(refusal)
+    return refusal.exit_code
