@@ -12,6 +12,8 @@ from deployments.stack.api import PrefectApi
 from deployments.stack.errors import SetupFailed
 from deployments.work_pools import ensure_automations, ensure_pools
 
+__all__ = ["SetupFailed", "set_up"]
+
 
 def set_up(
     settings: Settings, connection: Connection | None = None, on_step: Callable[[str], None] = lambda _line: None

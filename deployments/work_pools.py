@@ -13,6 +13,8 @@ from deployments.settings import POOLS, Settings
 from deployments.stack.api import PrefectApi
 from deployments.stack.errors import WrongPoolType
 
+__all__ = ["WrongPoolType", "ensure_automations", "ensure_pools", "pool_template"]
+
 _HERE = Path(__file__).parent
 #: What a template may leave open: the interpreter of this virtual environment, which a bare `python` may not be.
 _PYTHON = "${python}"

@@ -55,7 +55,7 @@ def beat(queue: TaskQueue, post: Post, inbox: Inbox, tell: Callable[[str], None]
     """Renew until the inbox says None or the claim is gone; in the latter case tell why."""
     renewed = time.monotonic()
     pending: Progress | None = None
-    seen = queue.changed()
+    seen: object = None  # unknown: what happened before this process was up is looked at first
     while True:
         try:
             pending = inbox.get(timeout=LOOK_EVERY)

@@ -47,9 +47,7 @@ def find_task(queue: TaskQueue, said: str) -> Task:
         return queue.get(said)
     found = [task for task in queue.list(TaskFilter(limit=NEWEST)) if said and task.id.startswith(said)]
     if not found:
-        raise UnknownTask(
-            f"No task's id begins with {said!r}.", hint="See them with: longtake task list", task_id=said
-        )
+        raise UnknownTask(f"No task's id begins with {said!r}.", hint="See them with: longtake task list", task_id=said)
     if len(found) > 1:
         shown = ", ".join(f"{task.id} ({title(task)})" for task in found[:5])
         more = f" and {len(found) - 5} more" if len(found) > 5 else ""

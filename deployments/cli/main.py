@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 from cyclopts import App, CycloptsError
 
 from deployments.cli.exits import ExitCode, Refusal, explain
 from deployments.cli.screen import Screen
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-_HERE = "deployments.cli"
 
 
 def _installed_version() -> str:
@@ -35,13 +29,17 @@ app = App(
     result_action="return_value",
     suppress_keyboard_interrupt=False,
 )
-app.command(f"{_HERE}.machine:demo", help="Make a film from three sample pictures on this machine.")
-app.command(f"{_HERE}.machine:up", help="Run everything here until Ctrl-C: server, workers, poller.")
-app.command(f"{_HERE}.machine:setup", help="Make the Prefect server you point at ready: pools, limits, deployments.")
-app.command(f"{_HERE}.machine:doctor", help="Check this installation and say what to do about what is wrong.")
-app.command(f"{_HERE}.travel:app", name="travel", help="Turn images into a film.")
-app.command(f"{_HERE}.task:app", name="task", help="Create tasks and follow them.")
-app.command(f"{_HERE}.machine:version", help="Say which versions run here.")
+_COMMANDS = (
+    ("demo", "demo:demo", "Make a film from three sample pictures on this machine."),
+    ("up", "machine:up", "Run everything here until Ctrl-C: server, workers, poller."),
+    ("travel", "travel:app", "Turn images into a film."),
+    ("task", "task:app", "Create tasks and follow them."),
+    ("doctor", "doctor:doctor", "Check this installation and say what to do about what is wrong."),
+    ("setup", "machine:setup", "Make the Prefect server you point at ready."),
+    ("version", "machine:version", "Say which versions run here."),
+)
+for _order, (_name, _path, _help) in enumerate(_COMMANDS):
+    app.command(f"deployments.cli.{_path}", name=_name, help=_help, sort_key=_order)
 
 
 def main() -> int:

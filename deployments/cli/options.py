@@ -16,23 +16,29 @@ if TYPE_CHECKING:  # pydantic costs more than the whole help page
     from deployments.settings import Settings
 
 #: A switch without a --no- form.
-Switch = Annotated[bool, Parameter(negative=())]
+Switch = Annotated[bool, Parameter(negative=(), show_default=False)]
+#: An option that may be given several times.
+REPEATABLE = Parameter(consume_multiple=False, negative=(), show_default=lambda values: ", ".join(map(str, values)))
 
 
 @Parameter(name="*")
 @dataclass(frozen=True, slots=True)
-class Common:
+class Home:
     home: Path | None = None
-    "The folder that holds queue, files and logs; LONGTAKE_HOME otherwise."
+    "The folder that holds queue, files and logs; otherwise LONGTAKE_HOME, or ~/.longtake."
 
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Common(Home):
     json: Switch = False
     "Write one JSON document to stdout, for programs."
 
 
-DEFAULTS = Common()
+HERE, DEFAULTS = Home(), Common()
 
 
-def load_settings(common: Common, **overrides: Any) -> Settings:
+def load_settings(common: Home, **overrides: Any) -> Settings:
     """Environment and options together. Raises `Refusal` naming the variable."""
     from pydantic import ValidationError
 

@@ -15,7 +15,7 @@ from blocks.queue.model import Outcome, Status, Task, TaskFilter, TaskSpec
 from blocks.queue.protocol import TaskQueue
 from deployments.cli.exits import ExitCode, Refusal
 from deployments.cli.lookup import find_task, is_anybody_working, opened_queue
-from deployments.cli.options import DEFAULTS, Common, load_settings
+from deployments.cli.options import DEFAULTS, REPEATABLE, Common, load_settings
 from deployments.cli.rows import (
     SHORT_ID,
     age,
@@ -31,7 +31,6 @@ from deployments.cli.watch import conclude, follow, look
 app = App(name="task", help="Create tasks and follow them.", help_format="plaintext")
 
 TaskId = Annotated[str, Parameter(name="ID", help="The task's id, or a beginning of it that no other task has.")]
-Many = Parameter(consume_multiple=False, negative=())
 
 
 @app.command
@@ -40,7 +39,7 @@ def create(
     /,
     *,
     params: Annotated[str, Parameter(help="A JSON object, @FILE to read one from a file, - from stdin.")] = "{}",
-    depends_on: Annotated[Sequence[str], Many, Parameter(help="Wait for this task. May be repeated.")] = (),
+    depends_on: Annotated[Sequence[str], REPEATABLE, Parameter(help="Wait for this task. May be repeated.")] = (),
     priority: Annotated[int, Parameter(help="Higher comes first.")] = 0,
     at: Annotated[str | None, Parameter(help="Not before, as 2026-12-31T18:00; local time if it names none.")] = None,
     id: Annotated[str | None, Parameter(help="A UUID of yours: sending the same again creates nothing.")] = None,
@@ -65,8 +64,8 @@ def create(
 @app.command(name="list")
 def list_(
     *,
-    status: Annotated[Sequence[Status], Many, Parameter(help="Only these. May be repeated.")] = (),
-    type: Annotated[Sequence[str], Many, Parameter(help="Only these task types. May be repeated.")] = (),
+    status: Annotated[Sequence[Status], REPEATABLE, Parameter(help="Only these. May be repeated.")] = (),
+    type: Annotated[Sequence[str], REPEATABLE, Parameter(help="Only these task types. May be repeated.")] = (),
     parent: Annotated[str | None, Parameter(help="Only the parts of this task.")] = None,
     limit: Annotated[int, Parameter(help="At most so many.")] = 50,
     common: Common = DEFAULTS,
@@ -97,7 +96,8 @@ def show(task_id: TaskId, /, *, common: Common = DEFAULTS) -> ExitCode:
         return ExitCode.OK
     for name, value in _facts(family.task, family.children):
         screen.say(f"{name:<12} {value}")
-    for name, rows in (("waits for", [f"{one.id}  {one.status}" for one in before]), ("parts", _parts(family.children))):
+    waits_for = [f"{one.id}  {one.status}" for one in before]
+    for name, rows in (("waits for", waits_for), ("parts", _parts(family.children))):
         for index, row in enumerate(rows):
             screen.say(f"{name if index == 0 else '':<12} {row}")
     return ExitCode.OK

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from blocks.queue.model import LOCAL_USER
+from blocks.queue.model import LOCAL_USER, TaskSpec
 from deployments.cli.exits import ExitCode, Refusal
 from deployments.cli.lookup import is_anybody_working, opened_queue
-from deployments.cli.options import DEFAULTS, Common, Switch, load_settings
+from deployments.cli.options import DEFAULTS, REPEATABLE, Common, Switch, load_settings
 from deployments.cli.rows import task_document
 from deployments.cli.screen import Screen
 from deployments.cli.task import tell_how_to_watch
@@ -27,7 +27,6 @@ if TYPE_CHECKING:  # OpenCV and NumPy: not for a help page
 
 app = App(name="travel", help="Turn images into a film.", help_format="plaintext")
 
-Repeatable = Parameter(consume_multiple=False, negative=())
 #: The queue names its fields; a person typed options.
 _OPTIONS = {
     "input_image_paths_resolved": "IMAGES",
@@ -47,16 +46,16 @@ _OPTIONS = {
 class Film:
     """What a person asks for; one value of a repeatable option goes for all segments."""
 
-    prompt: Annotated[Sequence[str], Repeatable] = ("",)
+    prompt: Annotated[Sequence[str], REPEATABLE, Parameter(show_default=False)] = ("",)
     "What a segment shows: once for all, or once for each segment."
 
-    negative_prompt: Annotated[Sequence[str], Repeatable] = ("",)
+    negative_prompt: Annotated[Sequence[str], REPEATABLE, Parameter(show_default=False)] = ("",)
     "What it must not show: once for all, or once for each segment."
 
-    frames: Annotated[Sequence[int], Repeatable] = (81,)
+    frames: Annotated[Sequence[int], REPEATABLE] = (81,)
     "Frames of a segment, overlap included: once for all, or once for each."
 
-    overlap: Annotated[Sequence[int], Repeatable] = (12,)
+    overlap: Annotated[Sequence[int], REPEATABLE] = (12,)
     "Frames that neighbours share: once for all, or once for each join."
 
     size: str = "832x480"
@@ -84,10 +83,13 @@ class Film:
     "A UUID of yours: sending the same again creates nothing."
 
 
+USUAL = Film()
+
+
 @app.command
 def create(
     *images: Annotated[Path, Parameter(name="IMAGES", help="The pictures, in the order of the journey.")],
-    film: Film = Film(),  # noqa: B008  (frozen)
+    film: Film = USUAL,
     watch: Annotated[Switch, Parameter(help="Follow it until the end; the exit code is its outcome.")] = False,
     common: Common = DEFAULTS,
 ) -> ExitCode:
@@ -118,7 +120,9 @@ def create(
 def check_pictures(images: Sequence[Path], film: Film) -> None:
     """Decode every picture now: a refusal costs a second here and a segment later. Names all that are bad."""
     if not images:
-        raise Refusal("A film needs images, and none was given.", "Name at least two: longtake travel create a.jpg b.jpg")
+        raise Refusal(
+            "A film needs images, and none was given.", "Name two or more: longtake travel create a.jpg b.jpg"
+        )
     if len(images) == 1 and film.continue_from is None and film.segments is None:
         raise Refusal(
             "A film goes from one image to the next, and only one was given.",
@@ -167,7 +171,8 @@ class FilmPlan:
     def sentence(self) -> str:
         length, made = self.timeline.length, " + ".join(str(frames) for frames in self.made)
         before = f" after {self.timeline.segments[0]} of the video" if self.timeline.continued else ""
-        overlaps = f", less overlaps of {' + '.join(map(str, self.timeline.overlaps))}" if self.timeline.overlaps else ""
+        joins = " + ".join(str(frames) for frames in self.timeline.overlaps)
+        overlaps = f", less overlaps of {joins}" if joins else ""
         return (
             f"The film will have {length} frames ({length / self.fps:.1f} s at {self.fps:g} fps, "
             f"{self.size[0]}x{self.size[1]}): {made}{before}{overlaps}."
@@ -185,7 +190,8 @@ def plan_film(images: Sequence[Path], film: Film, settings: Settings) -> FilmPla
     engine = engine_of(settings)
     preceding = probe(film.continue_from).frames if film.continue_from else None
     try:
-        spec = _spec([str(image) for image in images], film.continue_from and str(film.continue_from), film)
+        video = str(film.continue_from) if film.continue_from else None
+        spec = _spec([str(image) for image in images], video, film)
         details = TravelParams.read(spec.params).orchestrator_details
         timeline = timeline_of(details, grid=engine.frame_grid, preceding=preceding)
         refuse_too_long(timeline)
@@ -229,12 +235,14 @@ def _stored_files(images: Sequence[Path], film: Film, settings: Settings) -> tup
     from blocks.storage.local import LocalStorage
 
     storage = LocalStorage(settings.storage_root)
-    stored = [storage.put_input(image, owner=LOCAL_USER).location for image in images]
-    video = film.continue_from and storage.put_input(film.continue_from, owner=LOCAL_USER).location
-    return stored, video
+
+    def kept(path: Path) -> str:
+        return storage.put_input(path, owner=LOCAL_USER).location
+
+    return [kept(image) for image in images], kept(film.continue_from) if film.continue_from else None
 
 
-def _spec(images: Sequence[str], video: str | None, film: Film) -> Any:
+def _spec(images: Sequence[str], video: str | None, film: Film) -> TaskSpec:
     from tasks.travel import travel_spec
 
     return travel_spec(

@@ -17,6 +17,7 @@ from deployments.settings import Connection
 
 #: States that claim to have a process. Paused (suspended) runs do not, and are left alone.
 _ACTIVE = ("RUNNING", "PENDING", "CANCELLING")
+_FINAL = ("COMPLETED", "FAILED", "CANCELLED", "CRASHED")
 #: So close to the next due time, a run could not start, work and end before its successor: it takes its place.
 _START_SECONDS = 8.0
 
@@ -60,6 +61,14 @@ class PrefectApi:
         """What is there, or None. Raises `httpx.HTTPError`."""
         answer = self._http.get(path)
         return None if answer.status_code == httpx.codes.NOT_FOUND else answer.raise_for_status().json()
+
+    def is_unfinished(self, flow_run_id: str | None) -> bool:
+        """Whether a run still has to do something; False for none, and when the server does not know."""
+        try:
+            run = self.find(f"/flow_runs/{flow_run_id}") if flow_run_id else None
+        except httpx.HTTPError:
+            return False
+        return run is not None and run["state_type"] not in _FINAL
 
     def end_lost_runs(self, alive: Collection[str] = (), pool: str | None = None) -> int:
         """Tell Prefect that runs whose process is gone have ended: Crashed, or Cancelled where that was under way.

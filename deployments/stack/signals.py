@@ -1,8 +1,9 @@
-"""Ctrl-C, SIGTERM and a closed terminal: the first ends the wait, the next ones hurry the ending."""
+"""While things are being ended in order, a second Ctrl-C may hurry that, never break it off."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -10,22 +11,15 @@ from types import FrameType
 _STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-class Stopped(BaseException):
-    """Somebody asked us to stop. No `Exception`: nothing between the signal and `up` may swallow it."""
-
-
 @contextmanager
-def stop_signals(hurry: Callable[[], None]) -> Iterator[None]:
-    """Inside, the first signal raises `Stopped` in the main thread; each later one calls `hurry`."""
-    asked = False
+def hurried_by_signals(hurry: Callable[[], None]) -> Iterator[None]:
+    """Inside, a signal that asks us to stop calls `hurry`. Only the main thread can have it so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
 
     def on_signal(_number: int, _frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            hurry()
-            return
-        asked = True
-        raise Stopped
+        hurry()
 
     former = {number: signal.signal(number, on_signal) for number in _STOPPING}
     try:

@@ -24,6 +24,7 @@ from deployments.stack.recipes import Recipes
 from deployments.stack.server import wait_healthy
 from deployments.stack.setup_process import SetupProcess
 from deployments.stack.shutdown import end_workers
+from deployments.stack.signals import hurried_by_signals
 from deployments.stack.supervision import Supervisor
 from deployments.work_pools import ensure_automations, ensure_pools
 
@@ -113,10 +114,13 @@ class Stack:
             self.supervisor.start()
 
     def stop(self, grace: float | None = None) -> None:
-        """End everything, the newest first. Runs get `grace` seconds (default: the setting) to finish."""
+        """End everything, the newest first. Runs get `grace` seconds (default: the setting) to finish.
+
+        A signal meanwhile takes their time away, and does not break the ending off.
+        """
         if not self._lock.held:
             return
-        with self._step("stop"):
+        with hurried_by_signals(self._hurried.set), self._step("stop"):
             self.supervisor.stop()
             if self._imports:
                 self._imports.join()
@@ -130,13 +134,6 @@ class Stack:
                 self._postgres.stop()
             self._end_leftovers()
             self._lock.release()
-
-    def hurry(self) -> None:
-        """Make a `stop` under way in another thread, or interrupted by a signal, wait for no run any more."""
-        self._hurried.set()
-
-    def running_flow_runs(self) -> int:
-        return len(leftovers.running_flow_runs(self.settings.home))
 
     def _prepare(self) -> int:
         """Everything before the first process. Answers with the server's port."""

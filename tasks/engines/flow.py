@@ -14,8 +14,8 @@ Field = NDArray[np.float32]
 
 WIDTH = 416  # flow is searched at this width; it costs about 0.2 s once for each pair of pictures
 SOFTNESS = 0.08  # of the width: how far believed flow reaches into its neighbourhood
-LONGEST = 0.12  # of the width: the most that guessed flow may move
-BEND = 0.6  # how much of the flow between light and dark masses unrelated pictures take; at 1 straight things wave
+LONGEST = 0.10  # of the width: the most that guessed flow may move
+BEND = 0.45  # how much of the flow between light and dark masses unrelated pictures take; at 1 straight things wave
 MASSES = 96  # width at which only light and dark masses are left
 
 
@@ -28,10 +28,8 @@ class Match:
     sure_a: Field
     sure_b: Field
 
-    @property
-    def trust(self) -> float:
-        """0: pictures of different things; toward 1: two views of one scene."""
-        return float(self.sure_a.mean() + self.sure_b.mean()) / 2
+    #: 1 for pictures of different things, 0 for two views of one scene.
+    strangeness: float
 
 
 def match(a: Frame, b: Frame, size: tuple[int, int]) -> Match:
@@ -41,13 +39,15 @@ def match(a: Frame, b: Frame, size: tuple[int, int]) -> Match:
     small = (width, max(24, round(width * full_h / full_w)))
     looks_a, looks_b = _looks(a, small), _looks(b, small)
     forward, backward, sure_a, sure_b = _best([_both_ways(x, y) for x, y in zip(looks_a, looks_b, strict=True)])
+    strangeness = 1 - min(1.0, 1.1 * float(sure_a.mean() + sure_b.mean()))
     there, back = _masses(looks_a[0], looks_b[0]), _masses(looks_b[0], looks_a[0])
     scale = np.array([full_w / small[0], full_h / small[1]], np.float32)
     return Match(
-        cv2.resize(_completed(forward, sure_a, there) * scale, size, interpolation=cv2.INTER_LINEAR),
-        cv2.resize(_completed(backward, sure_b, back) * scale, size, interpolation=cv2.INTER_LINEAR),
+        cv2.resize(_completed(forward, sure_a, there, strangeness) * scale, size, interpolation=cv2.INTER_LINEAR),
+        cv2.resize(_completed(backward, sure_b, back, strangeness) * scale, size, interpolation=cv2.INTER_LINEAR),
         cv2.resize(sure_a, size, interpolation=cv2.INTER_AREA),
         cv2.resize(sure_b, size, interpolation=cv2.INTER_AREA),
+        strangeness,
     )
 
 
@@ -95,16 +95,19 @@ def _wide(sure: Field) -> Field:
     return np.asarray(cv2.GaussianBlur(sure, (0, 0), 6), dtype=np.float32)
 
 
-def _completed(flow: Field, sure: Field, masses: Field) -> Field:
-    """Believed flow as it is; elsewhere what the neighbourhood does, and where nobody knows, the big masses' way."""
+def _completed(flow: Field, sure: Field, masses: Field, strangeness: float) -> Field:
+    """Believed flow as it is; elsewhere what the neighbourhood does, and where nobody knows, the big masses' way.
+
+    Between strange pictures what looks believable is chance, and following it bends straight things.
+    """
     reach = SOFTNESS * flow.shape[1]
     near = cv2.GaussianBlur(sure, (0, 0), reach)[..., None]
     soft = cv2.GaussianBlur(flow * sure[..., None], (0, 0), reach) / (near + 0.02)
-    nobody = 1 - np.clip(near * 4, 0, 1)
-    soft = soft * (1 - nobody) + BEND * masses * nobody
-    length = np.linalg.norm(soft, axis=-1, keepdims=True) + 1e-6
-    soft *= np.minimum(1, np.maximum(LONGEST * flow.shape[1], (1 - nobody) * length) / length)
-    keep = np.clip(sure * 1.5 - 0.25, 0, 1)[..., None]
+    nobody = np.maximum(1 - np.clip(near * 4, 0, 1), strangeness)
+    length = np.linalg.norm(masses, axis=-1, keepdims=True) + 1e-6
+    guess = BEND * masses * np.minimum(1, LONGEST * flow.shape[1] / length)
+    soft = soft * (1 - nobody) + guess * nobody
+    keep = np.clip(sure * 1.5 - 0.25, 0, 1)[..., None] * (1 - strangeness)
     return np.asarray(cv2.GaussianBlur(flow * keep + soft * (1 - keep), (0, 0), 1.0), dtype=np.float32)
 
 
@@ -116,7 +119,7 @@ def _masses(a: Frame, b: Frame) -> Field:
     soft = [cv2.GaussianBlur(blob, (0, 0), 3.5) for blob in blobs]
     dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     dis.setFinestScale(0)
-    flow = cv2.GaussianBlur(dis.calc(soft[0], soft[1], None), (0, 0), 0.13 * MASSES)
+    flow = cv2.GaussianBlur(dis.calc(soft[0], soft[1], None), (0, 0), 0.18 * MASSES)
     x, y = _positions(flow)
     border = np.minimum(np.minimum(x, size[0] - 1 - x), np.minimum(y, size[1] - 1 - y))
     flow *= np.clip(border / (0.12 * MASSES), 0, 1)[..., None]  # or the picture's edge is pulled into view

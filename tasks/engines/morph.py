@@ -52,8 +52,7 @@ class Morph:
         height, width = a.shape[:2]
         self._warp = Warp(width, height)
         self._match = match(a, b, self._warp.grid)
-        #: 1 for pictures that have nothing in common, 0 for two views of one scene.
-        self.strangeness = 1 - min(1.0, 2.2 * self._match.trust)
+        self.strangeness = self._match.strangeness
         self._when = _change_order(a, b, self._warp.grid)
         self._push_a, self._push_b = push_field(a, self._warp), push_field(b, self._warp)
 

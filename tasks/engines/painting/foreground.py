@@ -96,7 +96,7 @@ def paint_city(canvas: Canvas, horizon: float, layer: str = "city", nearness: fl
     """A skyline on the horizon; windows light up as it gets dark."""
     rng = generator(canvas.seed, layer)
     light = canvas.light
-    wall = rgb("7d8088") * (light.shade * 0.9 + light.direct * 0.55)
+    wall = rgb("7d8088") * (light.shade * 0.8 + light.direct * 0.5) + LAMP * 0.06 * light.lamps  # street light
     for x in np.sort(rng.uniform(-1.5, 1.5, int(120 / scale))):
         middle = np.exp(-((x / 0.6) ** 2))
         tall = scale * (0.02 + rng.random() ** 2 * (0.05 + 0.20 * middle))
@@ -115,7 +115,7 @@ def _tower(
         return
     top, bottom = (foot - tall) * canvas.height, (foot + 0.004) * canvas.height
     light = canvas.light
-    air = 0.38 if "fog" in canvas.scene else 0.2
+    air = 0.38 if "fog" in canvas.scene else 0.12
     colour = wall + air * (light.haze - wall)
     canvas.cover(colour[None, None], _mask(canvas, [[(left, top), (right, top), (right, bottom), (left, bottom)]]))
     if not light.lamps:

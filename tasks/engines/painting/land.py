@@ -27,7 +27,7 @@ class Ridge:
 
 
 ROCK, FOREST, GRASS, DRY = rgb("6f6a70"), rgb("2f4a38"), rgb("6f8f4a"), rgb("8a7a5c")
-SKIRT = 0.16  # picture heights below a ridge's foot by which something nearer has taken over
+SKIRT = 0.25  # picture heights below a ridge's foot by which something nearer has taken over
 SAND, SAND_HIGH, SNOW, SCREE = rgb("d09a5c"), rgb("e6bd84"), rgb("eef2fa"), rgb("8d8580")
 
 

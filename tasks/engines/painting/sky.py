@@ -70,7 +70,7 @@ def _clouds(canvas: Canvas, horizon: float) -> None:
     depth = 1 / (horizon - y + 0.10)
     wide, deep = canvas.across(FAR) * depth * 0.62, depth * 1.25 + np.zeros_like(canvas.across())
     density = noise.fractal(wide, deep, 6, 0.55)
-    toward = 0.07 * np.sign(light.disc_at[0] - canvas.across(FAR))
+    toward = 0.07 * np.tanh((light.disc_at[0] - canvas.across(FAR)) / 0.3)
     shadow = noise.fractal(wide + toward * depth * 0.6, deep + 0.10, 4, 0.55)
     threshold = 0.80 - 0.48 * cover
     alpha = smoothstep(threshold, threshold + 0.24, density) * smoothstep(0, 0.12, horizon - y) * (0.55 + 0.4 * cover)
