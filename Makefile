@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # More workers than cores only wait for each other; more than four need more memory than a laptop likes.
-PYTEST ?= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile
+PYTEST ?= $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadgroup
 
 .PHONY: help demo test check format bench docs clean
 
@@ -30,7 +30,7 @@ bench: $(VENV)/dev  ## Run the benchmarks; each prints a ratio
 	@set -e; for one in benchmarks/[a-z]*.py; do echo "== $$one"; $(BIN)/python $$one; done
 
 docs: $(VENV)/dev  ## Write the generated pages of docs/reference
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 clean:  ## Remove the virtual environment and every cache, keep your films
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis *.egg-info

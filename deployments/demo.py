@@ -1,4 +1,4 @@
-"""`longtake demo`: three pictures become one film, through the real queue and real Prefect flows, in a private folder."""
+"""`longtake demo`: three pictures become one film, by the real queue and real Prefect flows, in a private folder."""
 
 from __future__ import annotations
 

@@ -24,11 +24,16 @@ class UnknownSetting(ValueError):
     """LONGTAKE_… is not a setting. Did you mean …?"""
 
     def __init__(self, name: str, known: tuple[str, ...]) -> None:
-        near = difflib.get_close_matches(name.upper(), known, n=1, cutoff=0.5)
-        hint = f"Did you mean {near[0]}?" if near else f"Known: {', '.join(known)}."
-        super().__init__(f"{name} is not a setting of Longtake. {hint}")
+        near = difflib.get_close_matches(_bare(name), map(_bare, known), n=1, cutoff=0.5)
         self.name = name
-        self.nearest = near[0] if near else None
+        self.nearest = PREFIX + near[0] if near else None
+        hint = f"Did you mean {self.nearest}?" if self.nearest else f"Known: {', '.join(known)}."
+        super().__init__(f"{name} is not a setting of Longtake. {hint}")
+
+
+def _bare(name: str) -> str:
+    """Without the prefix, which makes all names alike."""
+    return name.upper().removeprefix(PREFIX)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-
 from deployments.settings import POOLS, Settings
 from deployments.stack.api import PrefectApi
 from deployments.stack.errors import WrongPoolType
@@ -53,11 +52,11 @@ def ensure_automations(api: PrefectApi) -> list[str]:
     for path in sorted((_HERE / "automations").glob("*.json")):
         wanted = json.loads(path.read_text())
         where = {"automations": {"name": {"any_": [wanted["name"]]}}}
-        found = api.post("/automations/filter", where)
-        if not found:
+        found = next(iter(api.post("/automations/filter", where)), None)
+        if found is None:
             api.post("/automations/", wanted)
-        elif not _contains(found[0], wanted):
-            api.put(f"/automations/{found[0]['id']}", {**wanted, "enabled": found[0]["enabled"]})
+        elif not _contains(found, wanted := {**wanted, "enabled": found["enabled"]}):
+            api.put(f"/automations/{found['id']}", wanted)
         else:
             continue
         changed.append(wanted["name"])
@@ -69,7 +68,7 @@ def _contains(found: Any, wanted: Any) -> bool:
     if isinstance(wanted, dict):
         return isinstance(found, dict) and all(_contains(found.get(key), value) for key, value in wanted.items())
     if isinstance(wanted, list) and isinstance(found, list):
+        if all(isinstance(item, str) for item in wanted):
+            return sorted(found) == sorted(wanted)  # event names are a set to the server
         return len(found) == len(wanted) and all(map(_contains, found, wanted))
     return bool(found == wanted)
-
-

@@ -124,13 +124,13 @@ def check_text(field: str, value: object, longest: int) -> str:
 
 
 def check_uuid(field: str, value: object) -> str:
+    text = value.lower() if isinstance(value, str) else ""
     try:
-        canonical = str(UUID(value)) if isinstance(value, str) else ""
+        if str(UUID(text)) == text:  # UUID takes other spellings too
+            return text
     except ValueError:
-        canonical = ""
-    if not isinstance(value, str) or canonical != value.lower():
-        raise _invalid(field, value, "Use a UUID such as '0b9f4a52-6f0c-4c53-9d5e-0c3a5cb0a7d1'.")
-    return canonical
+        pass
+    raise _invalid(field, value, "Use a UUID such as '0b9f4a52-6f0c-4c53-9d5e-0c3a5cb0a7d1'.")
 
 
 def tidy_error(error: str) -> str:

@@ -155,7 +155,8 @@ class TaskQueue(Protocol):
     def cancel(self, task_id: str) -> Outcome:
         """Cancelled, with its children (also running ones), its dependents and its orchestrator, and so on (I6).
 
-        A holder learns of it from `renew`. Cancelling a Cancelled task answers the same. Refuses: `TaskEnded` (Complete or Failed), `UnknownTask`.
+        A holder learns of it from `renew`. Cancelling a Cancelled task answers the same.
+        Refuses: `TaskEnded` (Complete or Failed), `UnknownTask`.
         """
         ...
 

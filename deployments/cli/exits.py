@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 
 
@@ -63,8 +64,13 @@ def explain(error: Exception) -> Refusal | None:
             return Refusal(str(error), code="storage_error")
         case StackError():
             message = str(error).removesuffix(error.hint).strip()
-            return Refusal(message, error.hint, code="stack_error", exit_code=ExitCode.FAILED)
+            return Refusal(message, error.hint, code=_snake(type(error).__name__), exit_code=ExitCode.FAILED)
     return None
+
+
+def _snake(name: str) -> str:
+    """HomeInUse to home_in_use."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
 
 
 def _exit_code(error: Exception) -> ExitCode:

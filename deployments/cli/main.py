@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -43,6 +44,7 @@ for _order, (_name, _path, _help) in enumerate(_COMMANDS):
 
 
 def main() -> int:
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(message)s")  # to stderr
     return run(sys.argv[1:])
 
 

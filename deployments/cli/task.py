@@ -38,7 +38,9 @@ def create(
     task_type: Annotated[str, Parameter(name="TYPE", help="Such as single_image; see docs/reference/task-types.md.")],
     /,
     *,
-    params: Annotated[str, Parameter(help="A JSON object, @FILE to read one from a file, - from stdin.")] = "{}",
+    params: Annotated[
+        str, Parameter(help="A JSON object, @FILE to read one from a file, - from stdin.", allow_leading_hyphen=True)
+    ] = "{}",
     depends_on: Annotated[Sequence[str], REPEATABLE, Parameter(help="Wait for this task. May be repeated.")] = (),
     priority: Annotated[int, Parameter(help="Higher comes first.")] = 0,
     at: Annotated[str | None, Parameter(help="Not before, as 2026-12-31T18:00; local time if it names none.")] = None,

@@ -32,7 +32,9 @@ class PrefectApi:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._http.close()
 
     def is_healthy(self) -> bool:
@@ -56,6 +58,10 @@ class PrefectApi:
     def put(self, path: str, body: Any) -> None:
         """Raises `httpx.HTTPError`."""
         self._http.put(path, json=body).raise_for_status()
+
+    def delete(self, path: str) -> None:
+        """Raises `httpx.HTTPError`."""
+        self._http.delete(path).raise_for_status()
 
     def find(self, path: str) -> Any | None:
         """What is there, or None. Raises `httpx.HTTPError`."""
@@ -88,12 +94,15 @@ class PrefectApi:
             if limit["name"].startswith("deployment:") and limit["active_slots"]:
                 self.patch(f"/v2/concurrency_limits/{limit['id']}", {"active_slots": 0})
 
-    def run_now(self, deployment: str, period: float = 60.0) -> None:
+    def run_now(self, deployment: str, period: float = 60.0) -> bool:
         """Replace the runs of a deployment that came due while nothing ran by one in place of the last of them.
 
         Its scheduled time lies on the schedule's grid: a run works until its successor is due, and so must know when.
+        False if there is no such deployment.
         """
-        found = self.get(f"/deployments/name/{deployment}")
+        found = self.find(f"/deployments/name/{deployment}")
+        if found is None:
+            return False
         now = time.time()
         due = {
             "deployments": {"id": {"any_": [found["id"]]}},
@@ -103,10 +112,12 @@ class PrefectApi:
             },
         }
         for run in self._pages("/flow_runs/filter", due):
-            self._http.delete(f"/flow_runs/{run['id']}").raise_for_status()
-        scheduled = _moment(now - now % period if period - now % period > _START_SECONDS else now - now % period + period)
-        state = {"type": "SCHEDULED", "name": "Scheduled", "state_details": {"scheduled_time": scheduled}}
+            self.delete(f"/flow_runs/{run['id']}")
+        last = now - now % period
+        scheduled = last if last + period - now > _START_SECONDS else last + period
+        state = {"type": "SCHEDULED", "name": "Scheduled", "state_details": {"scheduled_time": _moment(scheduled)}}
         self.post(f"/deployments/{found['id']}/create_flow_run", {"state": state})
+        return True
 
     def _active_runs(self, pool: str | None) -> Iterator[dict[str, Any]]:
         query: dict[str, Any] = {"flow_runs": {"state": {"type": {"any_": list(_ACTIVE)}}}}

@@ -8,6 +8,7 @@ class StackError(Exception):
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(f"{message} {hint}".strip())
+        self.message = message
         self.hint = hint
 
 

@@ -15,6 +15,8 @@ from typing import IO
 from deployments.settings import Connection, Settings
 from deployments.stack.errors import HomeInUse, StackError
 
+_LOCK = "up.lock"
+
 
 @dataclass(frozen=True, slots=True)
 class Secrets:
@@ -106,17 +108,13 @@ class HomeLock:
         self._file: IO[str] | None = None
 
     def acquire(self) -> None:
-        file = (self._home / "up.lock").open("a+")
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            pid = file.read().strip() or "unknown"
+        file = (self._home / _LOCK).open("a+")
+        if holder := _take(file):
             file.close()
             raise HomeInUse(
-                f"Longtake already runs in {self._home} (process {pid}).",
-                f"Stop it (Ctrl-C, or kill {pid}), or use another folder with --home.",
-            ) from None
+                f"Longtake already runs in {self._home} (process {holder}).",
+                f"Stop it (Ctrl-C, or kill {holder}), or use another folder with --home.",
+            )
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -130,3 +128,22 @@ class HomeLock:
         if self._file:
             self._file.close()
             self._file = None
+
+
+def running_up(home: Path) -> str | None:
+    """The process id of the `up` that runs in `home`, or None."""
+    try:
+        with (home / _LOCK).open("r+") as file:
+            return _take(file)
+    except OSError:
+        return None
+
+
+def _take(file: IO[str]) -> str | None:
+    """Lock the open file until it is closed; if another process has it, answer with the id written in it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        return file.read().strip() or "unknown"
+    return None

@@ -44,7 +44,10 @@ def end_all(processes: Iterable[psutil.Process], patience: float = 3.0) -> None:
 def wait_gone(
     processes: Iterable[psutil.Process], patience: float, enough: Callable[[], bool] = lambda: False
 ) -> list[psutil.Process]:
-    """Answers with those that still live after `patience` seconds, or when it is `enough`. A zombie is gone: a frozen parent buries nobody."""
+    """Answers with those that still live after `patience` seconds, or when it is `enough`.
+
+    A zombie is gone: a frozen parent buries nobody.
+    """
     deadline = time.monotonic() + patience
     living = [process for process in processes if _lives(process)]
     while living and time.monotonic() < deadline and not enough():

@@ -13,9 +13,11 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from deployments.stack.errors import DatabaseMismatch, NotReady, StackError
 from deployments.stack.home import write_private
-from deployments.stack.process import Child, Recipe, _as_user
+from deployments.stack.process import Child, Recipe
 from deployments.stack.unprivileged import reachable_binaries, reachable_data_dir, unprivileged_ids
 
 USER = "longtake"
@@ -61,7 +63,9 @@ def find_binaries() -> Binaries:
 class Postgres:
     """One cluster. Its data is kept; `durable=False` trades that for speed."""
 
-    def __init__(self, folder: Path, password: str, port: int, log: Path, env: dict[str, str], *, durable: bool) -> None:
+    def __init__(
+        self, folder: Path, password: str, port: int, log: Path, env: dict[str, str], *, durable: bool
+    ) -> None:
         self._ids = unprivileged_ids()
         self._found = find_binaries()
         self._bin = reachable_binaries(self._found.bin_dir, self._found.version, self._ids)
@@ -111,28 +115,55 @@ class Postgres:
             cwd="/",
             capture_output=True,
             text=True,
-            **_as_user(self._ids),  # type: ignore[call-overload]
+            user=self._ids.uid if self._ids else None,
+            group=self._ids.gid if self._ids else None,
+            extra_groups=[] if self._ids else None,
         )
         if done.returncode:
             raise StackError(f"PostgreSQL could not create {self.data_dir}: {(done.stderr or done.stdout).strip()}")
 
     def start(self) -> Child:
+        self._forget_dead_postmaster()
         options = _OPTIONS if self._durable else {**_OPTIONS, **_FAST_AND_UNSAFE}
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         argv = [str(self._bin / "postgres"), "-D", str(self.data_dir), "-p", str(self.port), *settings]
         self.child = Child(Recipe("postgres", argv, self._env, Path("/"), self._log, self._ids, _end_with_parent))
         return self.child
 
+    def _forget_dead_postmaster(self) -> None:
+        """Remove the lock of a killed PostgreSQL that nobody has buried: it takes a zombie for a living one.
+
+        In a container the first process often buries nobody.
+        """
+        lock = self.data_dir / "postmaster.pid"
+        try:
+            holder = psutil.Process(int(lock.read_text().split()[0]))
+            dead = holder.status() == psutil.STATUS_ZOMBIE or not holder.name().startswith("postgres")
+        except (FileNotFoundError, IndexError, ValueError):
+            return
+        except psutil.NoSuchProcess:
+            dead = True
+        if dead:
+            lock.unlink()
+
     def wait_ready(self, patience: float = 30.0) -> None:
+        """Until this very server takes connections: another one may answer on its port."""
         assert self.child is not None
-        asked = [str(self._bin / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port), "-d", DATABASE]
         deadline = time.monotonic() + patience
-        while subprocess.run(asked, env=self._env, cwd="/", check=False).returncode:
+        while not self._says_ready(self.child.pid):
             if not self.child.alive:
                 raise self.child.died()
             if time.monotonic() > deadline:
-                raise NotReady(f"PostgreSQL did not answer within {patience:.0f} s.", f"Its log: {self._log}")
+                raise NotReady(f"PostgreSQL was not ready within {patience:.0f} s.", f"Its log: {self._log}")
             time.sleep(0.02)
+
+    def _says_ready(self, pid: int) -> bool:
+        """Its lock file tells, as to pg_ctl: the process id in the first line, the state in the eighth."""
+        try:
+            lines = (self.data_dir / "postmaster.pid").read_text().splitlines()
+        except FileNotFoundError:
+            return False
+        return len(lines) >= 8 and lines[0].strip() == str(pid) and lines[7].strip() == "ready"
 
     def stop(self) -> None:
         if self.child:

@@ -52,8 +52,10 @@ class Child:
                 stderr=log,
                 pass_fds=(theirs.fileno(),),
                 start_new_session=True,  # a Ctrl-C in the terminal reaches us alone: we decide the order
-                preexec_fn=recipe.before_exec,  # noqa: PLW1509  only for PostgreSQL, see postgres.py
-                **_as_user(recipe.ids),
+                preexec_fn=recipe.before_exec,
+                user=recipe.ids.uid if recipe.ids else None,
+                group=recipe.ids.gid if recipe.ids else None,
+                extra_groups=[] if recipe.ids else None,
             )
         theirs.close()
 
@@ -63,7 +65,8 @@ class Child:
 
     @property
     def pid(self) -> int:
-        return self.process.pid
+        pid: int = self.process.pid
+        return pid
 
     @property
     def alive(self) -> bool:
@@ -116,7 +119,3 @@ def rotate(log: Path) -> None:
     with contextlib.suppress(OSError):
         if log.stat().st_size > _KEEP_LOG_BYTES:
             log.replace(log.with_suffix(".log.1"))
-
-
-def _as_user(ids: Ids | None) -> dict[str, int | list[int]]:
-    return {"user": ids.uid, "group": ids.gid, "extra_groups": []} if ids else {}

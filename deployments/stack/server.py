@@ -16,5 +16,6 @@ def wait_healthy(api: PrefectApi, server: Child, patience: float = 120.0) -> Non
         if not server.alive:
             raise server.died()
         if time.monotonic() > deadline:
-            raise NotReady(f"The Prefect server did not answer within {patience:.0f} s.", f"Its log: {server.recipe.log}")
+            log = server.recipe.log
+            raise NotReady(f"The Prefect server did not answer within {patience:.0f} s.", f"Its log: {log}")
         time.sleep(0.05)

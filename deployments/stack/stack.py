@@ -64,6 +64,7 @@ class Stack:
         self._deploy = deploy
         self._durable = durable
         self._on_step = on_step
+        self._polling = False
         self._hurried = threading.Event()
         self._lock = home.HomeLock(settings.home)
         self._postgres: Postgres | None = None
@@ -135,6 +136,9 @@ class Stack:
             self._end_leftovers()
             self._lock.release()
 
+    def running_flow_runs(self) -> int:
+        return len(leftovers.running_flow_runs(self.settings.home))
+
     def _prepare(self) -> int:
         """Everything before the first process. Answers with the server's port."""
         secrets = home.load_secrets(self.settings.home)
@@ -170,6 +174,7 @@ class Stack:
             if self._deploy:
                 ensure_pools(api, self.settings)
                 ensure_automations(api)
+                self._start_poll(api)  # before the workers see the runs that came due in the meantime
 
     def _start_waiting_processes(self) -> None:
         """The set-up and the workers import while the server starts, and wait at their gates.
@@ -193,9 +198,14 @@ class Stack:
         for child in self._worker_children():
             child.open_gate()
         self._setup.wait()
-        if "control" in self._workers:
+        if not self._polling:
             with PrefectApi(self.connection) as api:
-                api.run_now("poll/poll")
+                self._start_poll(api)
+
+    def _start_poll(self, api: PrefectApi) -> None:
+        """Now, not at the next full minute. A new server has no such deployment before it is set up."""
+        if "control" in self._workers:
+            self._polling = api.run_now("poll/poll")
 
     def _worker_children(self) -> list[Child]:
         return [entry.child for name, entry in self.supervisor.watched.items() if name.startswith("worker-")]
@@ -220,7 +230,8 @@ class Stack:
             return
         alive = leftovers.running_flow_runs(self.settings.home)
         with suppress(httpx.HTTPError), PrefectApi(self.connection, timeout=5) as api:
-            api.end_lost_runs(alive, pool)
+            if api.end_lost_runs(alive, pool) and pool == "control":
+                self._start_poll(api)  # it may be among them
 
     def _end_leftovers(self) -> None:
         data_dir = self._postgres.data_dir if self._postgres else None

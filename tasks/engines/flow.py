@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from tasks.engines.protocol import Frame
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 
 WIDTH = 416  # flow is searched at this width; it costs about 0.2 s once for each pair of pictures
 SOFTNESS = 0.08  # of the width: how far believed flow reaches into its neighbourhood
@@ -43,10 +44,10 @@ def match(a: Frame, b: Frame, size: tuple[int, int]) -> Match:
     there, back = _masses(looks_a[0], looks_b[0]), _masses(looks_b[0], looks_a[0])
     scale = np.array([full_w / small[0], full_h / small[1]], np.float32)
     return Match(
-        cv2.resize(_completed(forward, sure_a, there, strangeness) * scale, size, interpolation=cv2.INTER_LINEAR),
-        cv2.resize(_completed(backward, sure_b, back, strangeness) * scale, size, interpolation=cv2.INTER_LINEAR),
-        cv2.resize(sure_a, size, interpolation=cv2.INTER_AREA),
-        cv2.resize(sure_b, size, interpolation=cv2.INTER_AREA),
+        _resized(_completed(forward, sure_a, there, strangeness) * scale, size),
+        _resized(_completed(backward, sure_b, back, strangeness) * scale, size),
+        _resized(sure_a, size),
+        _resized(sure_b, size),
         strangeness,
     )
 
@@ -62,10 +63,14 @@ def _looks(frame: Frame, small: tuple[int, int]) -> tuple[Frame, Frame]:
 
 
 def _both_ways(a: Frame, b: Frame) -> tuple[Field, Field, Field, Field]:
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    dis.setFinestScale(0)
-    forward, backward = dis.calc(a, b, None), dis.calc(b, a, None)
+    forward, backward = _flow(a, b), _flow(b, a)
     return forward, backward, _sureness(forward, backward, a, b), _sureness(backward, forward, b, a)
+
+
+def _flow(a: Any, b: Any) -> Field:
+    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    dis.setFinestScale(0)  # to single pixels: thin things such as masts are lost otherwise
+    return np.asarray(dis.calc(a, b, np.zeros((*a.shape, 2), np.float32)), dtype=np.float32)
 
 
 def _sureness(there: Field, back: Field, here: Frame, other: Frame) -> Field:
@@ -117,13 +122,15 @@ def _masses(a: Frame, b: Frame) -> Field:
     size = (MASSES, max(16, round(MASSES * height / width)))
     blobs = [cv2.equalizeHist(cv2.resize(grey, size, interpolation=cv2.INTER_AREA)) for grey in (a, b)]
     soft = [cv2.GaussianBlur(blob, (0, 0), 3.5) for blob in blobs]
-    dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    dis.setFinestScale(0)
-    flow = cv2.GaussianBlur(dis.calc(soft[0], soft[1], None), (0, 0), 0.18 * MASSES)
+    flow = np.asarray(cv2.GaussianBlur(_flow(*soft), (0, 0), 0.18 * MASSES), dtype=np.float32)
     x, y = _positions(flow)
     border = np.minimum(np.minimum(x, size[0] - 1 - x), np.minimum(y, size[1] - 1 - y))
     flow *= np.clip(border / (0.12 * MASSES), 0, 1)[..., None]  # or the picture's edge is pulled into view
     return np.asarray(cv2.resize(flow, (width, height)) * (width / MASSES), dtype=np.float32)
+
+
+def _resized(field: Field, size: tuple[int, int]) -> Field:
+    return np.asarray(cv2.resize(field, size, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
 def _positions(flow: Field) -> tuple[Field, Field]:

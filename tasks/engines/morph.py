@@ -12,6 +12,7 @@ from tasks.engines.flow import Field, match
 from tasks.engines.protocol import Frame
 
 CELL = 4
+NO_SECOND_MAP = np.empty(0, np.float32)  # both coordinates are in the first
 PUSH = 0.16  # how far the camera travels into pictures that have nothing in common
 SPREAD = 0.45  # the share of the time over which such pictures change, place after place
 
@@ -32,7 +33,7 @@ class Warp:
     def __call__(self, picture: Frame, field: Field) -> Frame:
         """Each pixel shows what lies `field` away from it. Cubic: linear would soften every frame but the anchors."""
         where = cv2.add(self._place, cv2.resize(field, self.size, interpolation=cv2.INTER_LINEAR))
-        pulled = cv2.remap(picture, where, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
+        pulled = cv2.remap(picture, where, NO_SECOND_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
         return np.asarray(pulled, dtype=np.uint8)
 
 
@@ -90,10 +91,10 @@ class Morph:
         x = np.rint(np.arange(width) + flow[..., 0] * (t / CELL)).astype(np.int64)
         y = np.rint(np.arange(height)[:, None] + flow[..., 1] * (t / CELL)).astype(np.int64)
         cell = (np.clip(y, 0, height - 1) * width + np.clip(x, 0, width - 1)).ravel()
-        weight = sure + 0.03
+        weight = sure * (1 - self.strangeness) + 0.03  # nothing is sure between strange pictures
         layers = (flow[..., 0] * weight, flow[..., 1] * weight, weight)
         put = [np.bincount(cell, layer.ravel(), width * height).reshape(height, width) for layer in layers]
-        soft = cv2.GaussianBlur(np.dstack(put).astype(np.float32), (0, 0), 1.0)
+        soft = _blurred(np.dstack(put).astype(np.float32), 1.0)
         return soft[..., :2], soft[..., 2]
 
     def _share(self, t: float, seen_a: Field, seen_b: Field) -> Field:
@@ -115,16 +116,21 @@ def _change_order(a: Frame, b: Frame, grid: tuple[int, int]) -> Field:
         cv2.cvtColor(cv2.resize(x, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2GRAY).astype(np.float32)
         for x in (a, b)
     )
-    richer = np.abs(cv2.Laplacian(grey_b, cv2.CV_32F)) - np.abs(cv2.Laplacian(grey_a, cv2.CV_32F))
-    unlike = cv2.GaussianBlur(np.abs(grey_a - grey_b), (0, 0), size[0] / 20)
+    detail_a, detail_b = (np.abs(np.asarray(cv2.Laplacian(grey, cv2.CV_32F))) for grey in (grey_a, grey_b))
+    richer = _blurred(detail_b - detail_a, size[0] / 24)
+    unlike = _blurred(np.abs(grey_a - grey_b), size[0] / 20)
     x, y = np.meshgrid(np.linspace(-0.6, 0.6, size[0]), np.linspace(-0.5, 0.5, size[1]))
-    order = 0.5 * _ranks(np.hypot(x, y)) - 0.3 * _ranks(cv2.GaussianBlur(richer, (0, 0), size[0] / 24))
-    smooth = cv2.GaussianBlur(_ranks(order + 0.2 * _ranks(unlike)), (0, 0), size[0] / 40)
+    order = 0.5 * _ranks(np.hypot(x, y)) - 0.3 * _ranks(richer)
+    smooth = _blurred(_ranks(order + 0.2 * _ranks(unlike)), size[0] / 40)
     smooth = (smooth - smooth.min()) / max(1e-6, float(smooth.max() - smooth.min()))
     return np.asarray(cv2.resize(smooth, grid, interpolation=cv2.INTER_LINEAR), dtype=np.float32)
 
 
-def _ranks(x: np.ndarray[tuple[int, ...], np.dtype[np.floating]]) -> Field:
+def _blurred(field: Field, reach: float) -> Field:
+    return np.asarray(cv2.GaussianBlur(field, (0, 0), reach), dtype=np.float32)
+
+
+def _ranks(x: Field) -> Field:
     """0..1 by order, so that every moment changes about as much of the picture."""
     order = np.argsort(np.argsort(x, axis=None, kind="stable"), kind="stable")
     return (order.reshape(x.shape) / max(1, x.size - 1)).astype(np.float32)

@@ -22,7 +22,7 @@ class MotionEngine:
     """
 
     name = "motion"
-    capabilities = Capabilities(default_model="flow")
+    capabilities = Capabilities(default_model="flow", needs_anchor=True)
 
     def load(self, model: str) -> None:
         if model not in ("", self.capabilities.default_model):
@@ -49,9 +49,8 @@ def _check(request: Request, able: Capabilities) -> None:
     pictures |= {f"context {i}": frame for i, frame in enumerate(request.context)}
     for name, picture in pictures.items():
         if picture is not None and (picture.shape != _shape(request) or picture.dtype != np.uint8):
-            raise EngineError(
-                f"The {name} picture is {picture.shape} {picture.dtype}, the clip {_shape(request)} uint8; fit it first."
-            )
+            have, want = f"{picture.shape} {picture.dtype}", f"{_shape(request)} uint8"
+            raise EngineError(f"The {name} picture is {have}, the clip is {want}; fit the picture first.")
     if all(picture is None for picture in pictures.values()):
         raise EngineError("The motion engine moves pictures; give a start, an end or context frames.")
 

@@ -70,7 +70,8 @@ def _draw(cells: list[Frame], shown: list[int], film: VideoInfo, title: str, wid
     rows = math.ceil(len(cells) / columns)
     sheet = Image.new("RGB", (width, top + rows * (cell_height + caption) + MARGIN // 2), PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(size)
-    facts = f"{film.frames} frames   {_clock(film.frames, film.fps)}   {film.width} x {film.height}   {float(film.fps):g} fps"
+    length = f"{film.frames} frames   {_clock(film.frames, film.fps)}"
+    facts = f"{length}   {film.width} x {film.height}   {float(film.fps):g} fps"
     pen.text((MARGIN, MARGIN), title, fill=INK, font=font)
     pen.text((width - MARGIN, MARGIN), facts, fill=FAINT, font=font, anchor="ra")
     for i, (cell, index) in enumerate(zip(cells, shown, strict=True)):
@@ -88,7 +89,7 @@ def _clock(frames: int, fps: Fraction) -> str:
 
 
 def _jpeg(sheet: Image.Image, max_bytes: int | None) -> bytes:
-    for scale in (1.0, 0.8, 0.6, 0.4):
+    for scale in (1.0, 0.75, 0.5, 0.3, 0.2):
         page = sheet if scale == 1 else sheet.resize((round(sheet.width * scale), round(sheet.height * scale)))
         for quality in (88, 75, 60, 45):
             buffer = io.BytesIO()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -42,8 +43,9 @@ def read_image(path: str | Path) -> Frame:
     except UnidentifiedImageError as error:
         raise MediaError(f"{path}: this is no picture we can read. Send one of {', '.join(FORMATS)}.") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        # Pillow looks at the header before we can, at a limit of its own above ours.
-        raise MediaError(f"{path}: {error} At most {MAX_PIXELS:,} pixels are read; scale it down.") from error
+        # Pillow looks at the header before we can, at a limit of its own above ours; its text begins with the size.
+        pixels = int(re.search(r"\d+", str(error))[0])  # type: ignore[index]
+        raise _too_large(path, f"{pixels:,} pixels") from error
     except (OSError, SyntaxError, ValueError, EOFError) as error:  # what Pillow's decoders raise on broken files
         raise MediaError(f"{path}: the picture is cut off or damaged ({error}). Upload it again.") from error
 
@@ -79,10 +81,11 @@ def _centre(have: int, want: int) -> tuple[int, int, int]:
 
 def _check_size(path: Path, width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
-        raise MediaError(
-            f"{path}: the picture is {width}×{height} = {width * height:,} pixels; "
-            f"at most {MAX_PIXELS:,} are read. Scale it down."
-        )
+        raise _too_large(path, f"{width}×{height} = {width * height:,} pixels")
+
+
+def _too_large(path: Path, size: str) -> MediaError:
+    return MediaError(f"{path}: the picture is {size}; at most {MAX_PIXELS:,} are read. Scale it down.")
 
 
 def _to_rgb(picture: Image.Image) -> Frame:

@@ -71,28 +71,26 @@ def opened(path: str | Path) -> Iterator[tuple[InputContainer, av.VideoStream]]:
         with av.open(f"file:{path}", "r", container_options=options) as container:
             yield container, _video_stream(path, container)
     except FFmpegError as error:
-        why = error.strerror or error
-        raise MediaError(
-            f"{path}: not a film that can be read ({why}). It is cut off or no video; make it again."
-        ) from error
+        why = f"{path}: not a film that can be read ({error.strerror or error})."
+        raise MediaError(f"{why} It is cut off or no video; make it again.") from error
 
 
 def scan(path: str | Path, container: InputContainer, stream: av.VideoStream) -> Packets:
     """Read through all packets, once. Raises MediaError for a file that holds less than its header promises."""
-    times, keys, broken = list[int](), dict[int, int](), 0
+    times, keys, broken, hidden = list[int](), dict[int, int](), 0, 0
     for packet in container.demux(stream):
-        if packet.pts is None or packet.is_discard:  # the flush packet; frames an edit list hides
+        if packet.pts is None:  # the last one, which only flushes
+            continue
+        if packet.is_discard:  # cut away by an edit list: decoded for what follows, but not shown
+            hidden += 1
             continue
         broken += packet.is_corrupt
         times.append(packet.pts)
         if packet.is_keyframe:
             keys[packet.pts] = packet.pts if packet.dts is None else packet.dts
-    hidden = 0 if not times else stream.frames - len(times)
-    if broken or not times or hidden > 0:
-        promised = f" of {stream.frames}" if stream.frames else ""
-        raise MediaError(
-            f"{path}: the film is cut off: {len(times) - broken}{promised} frames are whole. Make it again."
-        )
+    if broken or not times or len(times) + hidden < stream.frames:
+        whole = f"{len(times) - broken}{f' of {stream.frames}' if stream.frames else ''} frames are whole"
+        raise MediaError(f"{path}: the film is cut off: {whole}. Make it again.")
     return Packets(tuple(sorted(times)), keys)
 
 

@@ -53,6 +53,8 @@ def read_yuv(path: str | Path, lo: int = 0, hi: int | None = None) -> Generator[
         stream.thread_type, stream.thread_count = "AUTO", 2
         got = 0
         for frame in _decode(container, stream, packets, lo, hi):
+            if frame.is_corrupt:  # decoders paint over damage and carry on
+                raise MediaError(f"{path}: frame {lo + got} is damaged. Make the film again.")
             got += 1
             yield frame
         if got != max(0, hi - lo):

@@ -119,7 +119,10 @@ asyncio.run(main())
 def test_the_heartbeat_dies_with_its_body_even_by_kill_9(tmp_path: Path) -> None:
     SqliteQueue(tmp_path / "queue.db").enqueue(TaskSpec("single_image", {"prompt": "sea"}))
     body = subprocess.Popen(
-        [sys.executable, "-c", BODY, str(tmp_path / "queue.db")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", BODY, str(tmp_path / "queue.db")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
     assert body.stdout
     beat = int(body.stdout.readline())

@@ -1,8 +1,9 @@
-"""Where a picture is painted: coordinates in picture heights, a camera that can move aside, layers laid over another."""
+"""Where a picture is painted: coordinates in picture heights, a camera that can move aside, layer upon layer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from tasks.engines.painting.light import Light
 from tasks.engines.painting.noise import Field, Noise
 from tasks.engines.painting.scene import Scene
 
-Pixels = NDArray[np.float32]
+Pixels = NDArray[np.floating[Any]]
 
 
 @dataclass(slots=True)
@@ -30,13 +31,14 @@ class Canvas:
         self.pixels = np.zeros((self.height, self.width, 3), np.float32)
 
     def across(self, nearness: float = 0.0) -> Field:
-        """World x of each column (1, width) for a layer; 0 is the middle of the picture when the camera has not moved."""
+        """World x of each column (1, width) for a layer; 0 is the middle while the camera has not moved."""
         columns = (np.arange(self.width, dtype=np.float32) + 0.5 - self.width / 2) / self.height
         return np.asarray(columns + self.pan * nearness, dtype=np.float32)[None]
 
     def down(self) -> Field:
         """Picture y of each row (height, 1): 0 at the top, 1 at the bottom."""
-        return ((np.arange(self.height, dtype=np.float32) + 0.5) / self.height)[:, None]
+        rows = (np.arange(self.height, dtype=np.float32) + 0.5) / self.height
+        return np.asarray(rows, dtype=np.float32)[:, None]
 
     def column(self, x: float, nearness: float) -> float:
         """Pixel column of world x."""
@@ -51,4 +53,4 @@ class Canvas:
 
     def below(self, edge: Field) -> Field:
         """Alpha of everything below a line given by its y for each column, smooth over one pixel."""
-        return np.clip((self.down() - edge) * self.height + 0.5, 0, 1).astype(np.float32)
+        return np.asarray(np.clip((self.down() - edge) * self.height + 0.5, 0, 1), dtype=np.float32)

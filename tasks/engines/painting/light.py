@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tasks.engines.painting.scene import Scene
 
-Colour = NDArray[np.float32]
+Colour = NDArray[np.floating[Any]]
 
 
 def rgb(text: str) -> Colour:
@@ -20,7 +21,7 @@ def rgb(text: str) -> Colour:
 class Light:
     """`sky`: zenith, upper, lower, horizon. `disc_at`: sun or moon, in picture heights from the middle and the top."""
 
-    sky: tuple[Colour, Colour, Colour, Colour]
+    sky: tuple[Colour, ...]
     disc: Colour
     disc_at: tuple[float, float]
     disc_size: float

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating[Any]]
 
 CELLS = 256
 
@@ -42,13 +43,12 @@ class Noise:
         return self._sum(x, y, octaves, gain, ridged=True)
 
     def _sum(self, x: Field, y: Field, octaves: int, gain: float, *, ridged: bool) -> Field:
-        total, weight, size = np.float32(0), np.float32(0), np.float32(1)
+        total: Field = np.zeros((1, 1), np.float32)
         for octave in range(octaves):
             scale = 2**octave
             value = self.at(x * scale + 17.3 * octave, y * scale + 31.7 * octave)
-            total = total + size * ((1 - np.abs(2 * value - 1)) ** 2 if ridged else value)
-            weight, size = weight + size, size * np.float32(gain)
-        return np.asarray(total / weight, dtype=np.float32)
+            total = total + gain**octave * ((1 - np.abs(2 * value - 1)) ** 2 if ridged else value)
+        return np.asarray(total / sum(gain**octave for octave in range(octaves)), dtype=np.float32)
 
 
 def _mix(a: Field, b: Field, share: Field) -> Field:

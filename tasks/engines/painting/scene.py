@@ -37,7 +37,7 @@ _FJORD = ("sea", "mountains")
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """`things` holds every name of WORDS that the prompt asked for; time and places fall to the seed when it did not."""
+    """`things` holds every name of WORDS the prompt asked for; time and places are the seed's when it did not."""
 
     time: str
     places: frozenset[str]

@@ -13,7 +13,7 @@ NEAR = 0.35
 
 def paint_water(canvas: Canvas, horizon: float) -> None:
     light, height = canvas.light, canvas.height
-    first = int(round(horizon * height))
+    first = round(horizon * height)
     y = canvas.down()[first:]
     off = y - y[0] + 0.5 / height
     depth = 1 / (off + 0.035)
