@@ -38,10 +38,12 @@ clean:  ## Remove the virtual environment and every cache, keep your films
 
 # A stamp for each set of dependencies: installed again only when pyproject.toml has changed.
 $(VENV)/base: pyproject.toml | $(BIN)/python
+	@echo "Installing Longtake into $(VENV); the first time that takes a minute or two."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
 	@touch $@
 
 $(VENV)/dev: pyproject.toml | $(BIN)/python
+	@echo "Installing Longtake and its tools into $(VENV); the first time that takes a minute or two."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@ $(VENV)/base
 

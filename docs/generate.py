@@ -74,7 +74,8 @@ def _cli() -> str:
                     ("`task watch`", "the same, when the task has ended"),
                     ("`task cancel`, `task retry`", "`task`, `ended` (the other rows that changed with it), `ready`"),
                     ("`travel create`", "`task`, `created`, `film`, `warnings`; with `--watch` also `children`"),
-                    ("`doctor`", "`ok`, `checks`"),
+                    ("`demo`", "`task` (its id), `output`, `seconds`"),
+                    ("`doctor`", "`ok`, `checks` (each `name`, `ok`, `detail`, `fix`)"),
                     ("`setup`", "`api_url`, `steps`"),
                     ("`version`", "`longtake`, `python`, `prefect`, `platform`"),
                 )

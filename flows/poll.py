@@ -15,11 +15,12 @@ from tasks.polling import Look, look_once, wait_for_change
 from tasks.runs import Site
 
 
-@flow(name="poll")
+@flow(name="poll", flow_run_name="poll")
 async def poll(period: float = 60.0, interval: float = 0.5) -> int:
     """Look again and again until just before the next scheduled run is due; the number of tasks dispatched.
 
-    `period`: seconds between scheduled runs, which are due at its full multiples. `interval`: seconds between looks when nothing wakes it earlier.
+    `period`: seconds between scheduled runs, which are due at its full multiples. `interval`: seconds between looks
+    when nothing wakes it earlier.
     """
     log, dispatched = get_run_logger(), 0
     ends = time.monotonic() + seconds_left(datetime.now(UTC), period)

@@ -15,7 +15,7 @@ from tasks.rescue import rescue_once
 from tasks.runs import Site
 
 
-@flow(name="rescue")
+@flow(name="rescue", flow_run_name="rescue")
 async def rescue(keep_days: float = 30.0) -> int:
     """Poll rescues too; this run does it when polling is down, and prunes. The number of claims that came back."""
     async with Site.open() as site, get_client() as client:

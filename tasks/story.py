@@ -71,7 +71,7 @@ async def _watch(key: str, description: str, read: Callable[[], Progress | None]
 
 async def open_travel_progress(task_id: str, children: int) -> None:
     """A bar for the whole travel; its children move it while the orchestrator is suspended."""
-    key, what = f"progress-{task_id}", f"travel {task_id}: 0 of {children} parts"
+    key, what = f"progress-{task_id}", f"travel {task_id}: {children} parts"
     await _quietly(acreate_progress_artifact(progress=0.0, key=key, description=what))
 
 

@@ -74,11 +74,11 @@ def _refuse_cycle(rows: Rows, fresh: Mapping[str, Row]) -> None:
     task: whatever waits for that parent waits for the new child too.
     """
     waits: dict[str, set[str]] = {row.task.id: set(row.task.depends_on) for row in fresh.values()}
-    new_children: dict[str, set[str]] = {}
+    children_of: dict[str, set[str]] = {}
     for row in fresh.values():
         if row.task.parent_id is not None:
-            new_children.setdefault(row.task.parent_id, set()).add(row.task.id)
-    for parent_id, children in new_children.items():
+            children_of.setdefault(row.task.parent_id, set()).add(row.task.id)
+    for parent_id, children in children_of.items():
         waiting = [parent_id] if parent_id in fresh else [task.id for task in cascade.waits_for(rows, parent_id)]
         for waiter in waiting:
             waits.setdefault(waiter, set()).update(children)

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from blocks.queue.model import Status, Task
 from blocks.queue.rows import Rows
 
+#: How much of a root's error each of possibly a thousand others repeats; the root has it whole.
+MAX_QUOTE = 1000
+
 BADLY = frozenset({Status.FAILED, Status.CANCELLED})
 
 
@@ -31,7 +34,7 @@ class Cause:
 def sentence(cause: Cause, root: Task) -> str:
     """The error of a task that ended because of another: names the root and says what was wrong with it."""
     ended = "failed" if root.status is Status.FAILED else "was cancelled"
-    return f"{cause.status} because {root.task_type} {root.id} {ended}: {root.error_message}"
+    return f"{cause.status} because {root.task_type} {root.id} {ended}: {(root.error_message or '')[:MAX_QUOTE]}"
 
 
 def falls_with(rows: Rows, first: Task, status: Status) -> list[Task]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import uuid4
 
 from blocks.queue.model import LOCAL_USER, JsonObject, Status, Task
@@ -134,16 +135,14 @@ def released(row: Row, now: datetime) -> Row:
 def completed(
     row: Row, output: str | None, result: JsonObject | None, root: str | None, now: datetime, *, by_holder: bool
 ) -> Row:
-    task = replace(_ended(row.task, Status.COMPLETE, root, now), output_location=output, result=result)
-    row = replace(row, task=replace(task, error_message=None))
-    return _closed(row) if by_holder else replace(row, closed_token=None)
+    kept = {"output_location": output, "result": result, "error_message": None}
+    return _ended(row, Status.COMPLETE, root, now, kept, by_holder=by_holder)
 
 
 def ended(row: Row, status: Status, error: str, root: str | None, now: datetime, *, by_holder: bool) -> Row:
     """Failed or Cancelled. Old clients read the text of a failure from output_location."""
-    task = replace(_ended(row.task, status, root, now), error_message=error)
-    row = replace(row, task=replace(task, output_location=error if status is Status.FAILED else None))
-    return _closed(row) if by_holder else replace(row, closed_token=None)
+    kept = {"error_message": error, "output_location": error if status is Status.FAILED else None}
+    return _ended(row, status, root, now, kept, by_holder=by_holder)
 
 
 def dead_letter(row: Row, error: str, now: datetime) -> Row:
@@ -155,9 +154,9 @@ def _closed(row: Row) -> Row:
     return replace(row, claim_token=None, closed_token=row.claim_token)
 
 
-def _ended(task: Task, status: Status, root: str | None, now: datetime) -> Task:
-    return replace(
-        task,
+def _ended(row: Row, status: Status, root: str | None, now: datetime, kept: dict[str, Any], *, by_holder: bool) -> Row:
+    task = replace(
+        row.task,
         status=status,
         waiting=False,
         lease_expires_at=None,
@@ -165,7 +164,10 @@ def _ended(task: Task, status: Status, root: str | None, now: datetime) -> Task:
         root_task_id=root,
         generation_processed_at=now,
         updated_at=now,
+        **kept,
     )
+    row = replace(row, task=task)
+    return _closed(row) if by_holder else replace(row, closed_token=None)
 
 
 def renamed(row: Row, status: Status, error: str, root: str, now: datetime) -> Row:

@@ -64,7 +64,7 @@ class Rows(Protocol):
         ...
 
     def ended_before(self, moment: datetime) -> Iterator[Task]:
-        """Ended longest ago first. Rows may be deleted while it is read."""
+        """Ended longest ago first. Nothing may be written while it is read."""
         ...
 
     def insert(self, rows: Sequence[Row]) -> None:

@@ -74,22 +74,43 @@ select task_type, sum(n) as n from (
 ) group by task_type order by task_type;
 
 -- name: completed_segments
--- The newest of each index wins, so that a segment made again replaces the first.
-select segment_index, id, output_location from (
-  select json_extract(params, '$.segment_index') as segment_index, id, output_location, order_key,
+-- Two probes, as one condition with `or` would read every Complete task. The newest of each index wins, so that a
+-- segment made again replaces the first.
+with segments as (
+  select id, order_key, status, output_location, params from tasks indexed by segments_by_run
+    where task_type = 'travel_segment' and json_extract(params, '$.orchestrator_run_id') = :run_id
+  union
+  select id, order_key, status, output_location, params from tasks indexed by tasks_by_parent
+    where task_type = 'travel_segment' and parent_id = :run_id
+), ranked as (
+  select json_extract(params, '$.segment_index') as segment_index, id, output_location,
       row_number() over (partition by json_extract(params, '$.segment_index') order by order_key desc) as newest
-    from tasks
-    where task_type = 'travel_segment' and status = 'Complete' and output_location is not null
-      and json_type(params, '$.segment_index') = 'integer'
-      and (json_extract(params, '$.orchestrator_run_id') = :run_id or parent_id = :run_id)
-) where newest = 1 order by segment_index;
+    from segments
+    where status = 'Complete' and output_location is not null and json_type(params, '$.segment_index') = 'integer'
+)
+select segment_index, id, output_location from ranked where newest = 1 order by segment_index;
 
 -- name: list
+-- Walks from the newest and stops at the limit.
 select * from task_rows
-  where (:status is null or status in (select value from json_each(:status)))
+  where (:task_type is null or task_type in (select value from json_each(:task_type)))
+    and (:project_id is null or project_id = :project_id)
+  order by order_key desc limit :limit;
+
+-- name: list_of_status
+-- One status at a time: of several, the index gives each newest first, and the caller merges.
+select * from task_rows
+  where status = :status
     and (:task_type is null or task_type in (select value from json_each(:task_type)))
     and (:project_id is null or project_id = :project_id)
-    and (:parent_id is null or parent_id = :parent_id)
+  order by order_key desc limit :limit;
+
+-- name: list_of_parent
+select * from task_rows
+  where parent_id = :parent_id
+    and (:status is null or status in (select value from json_each(:status)))
+    and (:task_type is null or task_type in (select value from json_each(:task_type)))
+    and (:project_id is null or project_id = :project_id)
   order by order_key desc limit :limit;
 
 -- name: insert_task

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import fields
 from datetime import UTC, datetime
 from importlib.resources import files
+from operator import itemgetter
 from typing import Any
 
 from blocks.queue import payload
@@ -94,7 +95,7 @@ class SqliteRows:
         return [task_id for (task_id,) in self._run("expired", now=_text(now), limit=limit)]
 
     def ended_before(self, moment: datetime) -> Iterator[Task]:
-        for (task_id,) in self._run("ended_before", moment=_text(moment)).fetchall():
+        for (task_id,) in self._run("ended_before", moment=_text(moment)):
             row = self.get(task_id)
             if row is not None:
                 yield row.task
@@ -132,14 +133,20 @@ class SqliteRows:
         return self._connection.execute(QUERIES[name], values)
 
     def list(self, where: TaskFilter) -> list[Task]:
-        return self._tasks(
-            "list",
-            status=_json_list(where.status),
-            task_type=_json_list(where.task_type),
-            project_id=where.project_id,
-            parent_id=where.parent_id,
-            limit=max(where.limit, 0),
-        )
+        limit = max(where.limit, 0)
+        narrow = {"task_type": _json_list(where.task_type), "project_id": where.project_id, "limit": limit}
+        if where.parent_id is not None:
+            status = _json_list(where.status)
+            return self._tasks("list_of_parent", parent_id=where.parent_id, status=status, **narrow)
+        if where.status is None:
+            return self._tasks("list", **narrow)
+        found = [
+            columns
+            for status in dict.fromkeys(where.status)
+            for columns in self._dicts("list_of_status", status=str(status), **narrow)
+        ]
+        found.sort(key=itemgetter("order_key"), reverse=True)
+        return [_row(columns).task for columns in found[:limit]]
 
 
 def _row(columns: dict[str, Any]) -> Row:

@@ -12,8 +12,15 @@ from blocks.queue.errors import QueueUnavailable
 MIGRATIONS = ("sqlite_schema_1.sql",)
 
 
+#: The first with strict tables.
+OLDEST_SQLITE = (3, 37, 0)
+
+
 def connect(path: Path) -> sqlite3.Connection:
     """A connection in autocommit mode: every transaction is begun by name."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        hint = "Use a Python that brings SQLite 3.37 or later."
+        raise QueueUnavailable(f"This Python has SQLite {sqlite3.sqlite_version}.", hint=hint, path=str(path))
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False, cached_statements=64)
     try:
         _set_up(connection, path)

@@ -8,7 +8,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from deployments.cli.exits import ExitCode, Refusal
-from deployments.cli.options import DEFAULTS, Common
+from deployments.cli.options import DEFAULTS, Common, load_settings
 from deployments.cli.screen import Screen
 from deployments.cli.travel import USUAL, check_pictures
 
@@ -19,6 +19,7 @@ def demo(
 ) -> ExitCode:
     """Make a film from three sample pictures: starts all it needs in ./.longtake/demo, and ends it again."""
     screen = Screen(as_json=common.json)
+    load_settings(common)  # refuses what is set wrongly, before anything is started
     if images:
         check_pictures(images, USUAL)
     from deployments.demo import HOME, run_demo

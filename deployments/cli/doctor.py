@@ -1,8 +1,25 @@
 """`longtake doctor`: one line for each check, and what to do about those that fail."""
 
-from deployments.cli.options import DEFAULTS, Common
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from deployments.cli.exits import ExitCode
+from deployments.cli.options import DEFAULTS, Common, load_settings
+from deployments.cli.screen import Screen
 
 
-def doctor(*, common: Common = DEFAULTS) -> int:
+def doctor(*, common: Common = DEFAULTS) -> ExitCode:
     """Check this installation and say what to do about what is wrong."""
-    return 0
+    screen, settings = Screen(as_json=common.json), load_settings(common)
+    from deployments.doctor import checks
+
+    found = checks(settings)
+    wrong = [check for check in found if not check.ok]
+    screen.document({"ok": not wrong, "checks": [asdict(check) for check in found]})
+    if not screen.as_json:
+        for check in found:
+            screen.say(f"{'✓' if check.ok else '✗'} {check.name:<15} {check.detail}")
+            if check.fix:
+                screen.say(f"  {'':<15} {check.fix}")
+    return ExitCode.FAILED if wrong else ExitCode.OK

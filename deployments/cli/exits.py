@@ -63,8 +63,7 @@ def explain(error: Exception) -> Refusal | None:
         case StorageError():
             return Refusal(str(error), code="storage_error")
         case StackError():
-            message = str(error).removesuffix(error.hint).strip()
-            return Refusal(message, error.hint, code=_snake(type(error).__name__), exit_code=ExitCode.FAILED)
+            return Refusal(error.message, error.hint, code=_snake(type(error).__name__), exit_code=ExitCode.FAILED)
     return None
 
 

@@ -51,7 +51,8 @@ def progress(task: Task, children: Sequence[Task] = ()) -> str:
     if children:
         done = sum(child.status is Status.COMPLETE for child in children)
         return f"{done}/{len(children)} parts"
-    if task.tick is None or task.status is Status.COMPLETE:  # a tick is reported now and then: the last one may be missing
+    # A tick is reported now and then; the last one of a finished task may be missing.
+    if task.tick is None or task.status is Status.COMPLETE:
         return ""
     return f"{task.tick}/{task.max_ticks}" if task.max_ticks else str(task.tick)
 

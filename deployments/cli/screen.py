@@ -44,7 +44,10 @@ class Screen:
         table = Table(*head, box=None, pad_edge=False, header_style="bold")
         for row in rows:
             table.add_row(*(_escaped(cell) for cell in row))
-        self.console().print(table)
+        console = self.console()
+        with console.capture() as drawn:
+            console.print(table)
+        print(drawn.get(), end="", flush=True)  # ourselves: rich ends the program in its own way when nobody reads
 
     def console(self) -> Console:
         from rich.console import Console

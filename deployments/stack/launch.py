@@ -29,7 +29,8 @@ def main() -> None:
     # A parent in the background of a shell hands down SIGINT ignored, and a worker turns its first SIGTERM into one.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for module in PRELOAD[kind]:
-        importlib.import_module(module)
+        with contextlib.suppress(ImportError):  # only early; what is really missing is told when it is needed
+            importlib.import_module(module)
     try:
         os.write(lifeline, b"i")
         if not os.read(lifeline, 1):

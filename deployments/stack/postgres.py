@@ -60,6 +60,11 @@ def find_binaries() -> Binaries:
     return Binaries(bin_dir, importlib.metadata.version(_PACKAGE))
 
 
+def data_dir_in(folder: Path) -> Path:
+    """Where a cluster kept in `folder` has its data, as its processes see it."""
+    return folder.resolve() / "data"
+
+
 class Postgres:
     """One cluster. Its data is kept; `durable=False` trades that for speed."""
 
@@ -75,7 +80,7 @@ class Postgres:
         self._durable = durable
         self.port = port
         self.folder = reachable_data_dir(folder, self._ids)
-        self.data_dir = self.folder / "data"
+        self.data_dir = data_dir_in(self.folder)
         self.child: Child | None = None
 
     @property

@@ -6,6 +6,7 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import TracebackType
@@ -17,7 +18,7 @@ from deployments.settings import POOLS, Connection, Settings
 from deployments.stack import home, leftovers
 from deployments.stack.api import PrefectApi
 from deployments.stack.errors import ProcessDied
-from deployments.stack.postgres import Postgres
+from deployments.stack.postgres import Postgres, data_dir_in
 from deployments.stack.prefect_env import base_environment
 from deployments.stack.process import Child
 from deployments.stack.recipes import Recipes
@@ -40,7 +41,7 @@ class ProcessStatus:
 
 
 class Stack:
-    """Use it as a context manager, or `start` and `stop`; `stop` may be called at any time and more than once.
+    """One life: use it as a context manager, or `start` and `stop`, which may be called at any time and more than once.
 
     `workers` names the pools that get a worker; `deploy=False` gives a bare server. `durable=False` is for data that is
     thrown away. Call `start` from a thread that lives as long as the stack: Linux ends PostgreSQL with that thread.
@@ -69,7 +70,9 @@ class Stack:
         self._lock = home.HomeLock(settings.home)
         self._postgres: Postgres | None = None
         self._setup: SetupProcess | None = None
-        self._imports: threading.Thread | None = None
+        self._background = ThreadPoolExecutor(1, thread_name_prefix="imports")
+        self._imports: Future[None] | None = None
+        self._ending = False
         self._recipes: Recipes
 
     @property
@@ -123,10 +126,10 @@ class Stack:
             return
         with hurried_by_signals(self._hurried.set), self._step("stop"):
             self.supervisor.stop()
-            if self._imports:
-                self._imports.join()
+            self._ending = True
             if self._setup:
                 self._setup.end()
+            self._background.shutdown()
             patience = self.settings.stop_grace_seconds if grace is None else grace
             end_workers(self._worker_children(), patience, self._hurried.is_set)
             self._report_ended_runs()
@@ -141,6 +144,9 @@ class Stack:
 
     def _prepare(self) -> int:
         """Everything before the first process. Answers with the server's port."""
+        self._end_leftovers()  # first: they may hold the port that this home had
+        # Leases of the former life: no run of it is alive, and one that expires later would free a new run's slot.
+        shutil.rmtree(self.settings.prefect_home / "concurrency_leases", ignore_errors=True)
         secrets = home.load_secrets(self.settings.home)
         port = home.choose_server_port(self.settings)
         self.connection = Connection(f"http://127.0.0.1:{port}/api", secrets.auth_string, "longtake up")
@@ -149,15 +155,11 @@ class Stack:
             self.settings.postgres_dir, secrets.database_password, home.free_port(), log, env, durable=self._durable
         )
         self._recipes = Recipes(self.settings, secrets, self.connection, self._postgres.url)
-        self._end_leftovers()
-        # Leases of the former life: no run of it is alive, and one that expires later would free a new run's slot.
-        shutil.rmtree(self.settings.prefect_home / "concurrency_leases", ignore_errors=True)
         return port
 
     def _start_database(self) -> None:
         self.supervisor.watch(Child(self._recipes.server()), self._revive_server)
-        self._imports = threading.Thread(target=self._start_waiting_processes, name="imports")
-        self._imports.start()
+        self._imports = self._background.submit(self._start_waiting_processes)
         assert self._postgres is not None
         self._postgres.create()
         self.supervisor.watch(self._postgres.start())
@@ -186,6 +188,8 @@ class Stack:
             self._setup = SetupProcess(self._recipes.setup())
             self._setup.wait_imported()
         for pool in self._workers:
+            if self._ending:
+                return
             worker = Child(self._recipes.worker(pool))
             self.supervisor.watch(worker, self._worker_revival(pool))
             worker.wait_imported()
@@ -194,7 +198,7 @@ class Stack:
         assert self._setup is not None
         self._setup.open_gate()
         assert self._imports is not None
-        self._imports.join()
+        self._imports.result()
         for child in self._worker_children():
             child.open_gate()
         self._setup.wait()
@@ -234,7 +238,7 @@ class Stack:
                 self._start_poll(api)  # it may be among them
 
     def _end_leftovers(self) -> None:
-        data_dir = self._postgres.data_dir if self._postgres else None
+        data_dir = data_dir_in(self.settings.postgres_dir)
         leftovers.end_all(leftovers.find_leftovers(self.settings.home, data_dir))
 
     @contextmanager

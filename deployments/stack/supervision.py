@@ -81,5 +81,10 @@ class Supervisor:
         elif entry.due is None:
             entry.due = now + entry.backoff.next_delay(now - entry.child.started_at)
         elif now >= entry.due:
+            try:
+                successor = entry.revive()
+            except OSError:  # no memory or no process to be had just now
+                entry.due = now + entry.backoff.next_delay(lived=0)
+                return
             entry.child.close()
-            entry.child, entry.due, entry.restarts = entry.revive(), None, entry.restarts + 1
+            entry.child, entry.due, entry.restarts = successor, None, entry.restarts + 1

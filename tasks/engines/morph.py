@@ -5,6 +5,8 @@ Motion is worked out on a grid of CELL pixels, since it varies slowly, and scale
 
 from __future__ import annotations
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -12,7 +14,8 @@ from tasks.engines.flow import Field, match
 from tasks.engines.protocol import Frame
 
 CELL = 4
-NO_SECOND_MAP = np.empty(0, np.float32)  # both coordinates are in the first
+#: Both coordinates are in the first map. OpenCV's stubs ask for an array, but an empty one can make it loop for ever.
+NO_SECOND_MAP: Any = None
 PUSH = 0.16  # how far the camera travels into pictures that have nothing in common
 SPREAD = 0.45  # the share of the time over which such pictures change, place after place
 
@@ -25,6 +28,7 @@ class Warp:
         self.grid = (max(8, width // CELL), max(8, height // CELL))
         x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
         self._place = np.dstack([x, y])
+        self._where = np.empty_like(self._place)
         across = np.linspace(-(width - 1) / 2, (width - 1) / 2, self.grid[0], dtype=np.float32)
         down = np.linspace(-(height - 1) / 2, (height - 1) / 2, self.grid[1], dtype=np.float32)
         #: From the picture's centre to each cell.
@@ -32,7 +36,9 @@ class Warp:
 
     def __call__(self, picture: Frame, field: Field) -> Frame:
         """Each pixel shows what lies `field` away from it. Cubic: linear would soften every frame but the anchors."""
-        where = cv2.add(self._place, cv2.resize(field, self.size, interpolation=cv2.INTER_LINEAR))
+        # In place: a new field for each step costs as much again in memory pages.
+        where = cv2.resize(field, self.size, dst=self._where, interpolation=cv2.INTER_LINEAR)
+        where = cv2.add(self._place, where, dst=where)
         pulled = cv2.remap(picture, where, NO_SECOND_MAP, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT_101)
         return np.asarray(pulled, dtype=np.uint8)
 

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from blocks.queue.sqlite import SqliteQueue
 from deployments.cli.travel import Film, plan_film
 from deployments.settings import Settings
+from tasks.media.encoding import VideoSpec
+from tasks.media.video import write_video
 
 
 def stored_images(queue: SqliteQueue, task_id: str) -> list[str]:
@@ -147,3 +151,18 @@ def test_the_same_id_again_creates_nothing(longtake, queue: SqliteQueue, picture
     created = [longtake("travel", "create", *pictures, "--id", id, "--json").document["created"] for _ in range(2)]
     assert created == [True, False]
     assert len(queue.list()) == 1
+
+
+def test_a_video_may_be_continued(longtake, queue: SqliteQueue, pictures: list[Path], tmp_path: Path) -> None:
+    video = tmp_path / "before.mp4"
+    frames = (np.full((90, 160, 3), 9 * index, np.uint8) for index in range(20))
+    write_video(frames, video, VideoSpec(160, 90, Fraction(16)))
+    answer = longtake("travel", "create", pictures[0], "--continue-from", video, "--frames", 17, "--json")
+    assert answer.document["film"]["frames"] == 20 + 17 - 12
+    assert answer.document["film"]["segments"] == [17]
+
+
+def test_a_video_that_is_not_there_cannot_be_continued(longtake, pictures: list[Path]) -> None:
+    answer = longtake("travel", "create", pictures[0], "--continue-from", "missing.mp4")
+    assert answer.code == 2
+    assert "missing.mp4" in answer.err

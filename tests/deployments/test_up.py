@@ -19,6 +19,7 @@ import pytest
 from deployments.settings import Settings
 from deployments.stack.api import PrefectApi
 from deployments.stack.leftovers import end_all, find_leftovers, wait_gone
+from deployments.stack.postgres import data_dir_in
 from tests.conftest import private_home
 
 pytestmark = pytest.mark.stack
@@ -32,7 +33,7 @@ def start(home: Path) -> subprocess.Popen[str]:
 
 
 def processes(home: Path) -> list[psutil.Process]:
-    return find_leftovers(home, (home / "postgres" / "data").resolve())
+    return find_leftovers(home, data_dir_in(home / "postgres"))
 
 
 def wait_for(look: Callable[[], Any], patience: float = 90.0) -> Any:

@@ -172,7 +172,7 @@ class Up:
         self.log = settings.home.with_suffix(".up.log")
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "deployments.cli.main", "up", "--home", str(settings.home), *arguments],
+                [sys.executable, "-m", "deployments.cli", "up", "--home", str(settings.home), *arguments],
                 stdout=log,
                 stderr=log,
                 env={k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "LONGTAKE"))},

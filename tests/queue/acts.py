@@ -41,7 +41,7 @@ class BackendTests:
         return self.open_queue(clock)
 
 
-def new_id() -> str:
+def fresh_id() -> str:
     return str(uuid4())
 
 
@@ -73,7 +73,7 @@ def waiting_parent(queue: TaskQueue, *children: dict[str, Any]) -> tuple[str, li
     """An orchestrator that has enqueued these children and waits for them."""
     parent = enqueue(queue, task_type="travel_orchestrator")
     claim = hold(queue, parent, "control-1")
-    specs = [spec(**{"id": new_id(), "parent_id": parent} | child) for child in children]
+    specs = [spec(**{"id": fresh_id(), "parent_id": parent} | child) for child in children]
     ids = [answer.task.id for answer in queue.enqueue(*specs)]
     queue.wait(parent, claim.token)
     return parent, ids

@@ -13,7 +13,7 @@ from tests.queue.acts import (
     fail,
     hold,
     ids,
-    new_id,
+    fresh_id,
     spec,
     status,
     statuses,
@@ -130,7 +130,7 @@ class Cascading(BackendTests):
         assert status(queue, running) is Status.IN_PROGRESS
 
     def test_a_delayed_dependent_falls_too(self, queue: TaskQueue) -> None:
-        parent, (broken, delayed) = waiting_parent(queue, {}, {})
+        _, (broken, delayed) = waiting_parent(queue, {}, {})
         queue.fail(delayed, hold(queue, delayed).token, "again", retry=True, delay=900)
         fail(queue, broken)
         assert (status(queue, delayed), queue.get(delayed).scheduled_at) == (FAILED, None)
@@ -198,10 +198,10 @@ class Cascading(BackendTests):
 
     def test_a_task_that_is_not_there_cannot_be_cancelled(self, queue: TaskQueue) -> None:
         with pytest.raises(UnknownTask):
-            queue.cancel(new_id())
+            queue.cancel(fresh_id())
 
     def test_a_long_chain_falls_in_one_step(self, queue: TaskQueue) -> None:
-        chain = [new_id() for _ in range(200)]
+        chain = [fresh_id() for _ in range(200)]
         queue.enqueue(*(spec(id=b, depends_on=(a,) if a else ()) for a, b in zip([None, *chain], chain, strict=False)))
         outcome = queue.cancel(chain[0])
         assert [task.id for task in outcome.ended] == chain[1:]

@@ -16,7 +16,7 @@ from tests.queue.acts import (
     fail,
     hold,
     ids,
-    new_id,
+    fresh_id,
     status,
     waiting_parent,
 )
@@ -62,7 +62,7 @@ class WaitingForChildren(BackendTests):
         hold(queue, parent)
         enqueue(queue, parent_id=parent)
         with pytest.raises(StaleClaim):
-            queue.wait(parent, new_id())
+            queue.wait(parent, fresh_id())
 
     def test_who_has_no_children_cannot_wait_for_them(self, queue: TaskQueue) -> None:
         claim = hold(queue, enqueue(queue))
@@ -71,7 +71,7 @@ class WaitingForChildren(BackendTests):
         queue.complete(claim.task.id, claim.token)
 
     def test_the_last_child_completes_its_parent_with_the_output_of_the_stitch(self, queue: TaskQueue) -> None:
-        first, second, stitch = new_id(), new_id(), new_id()
+        first, second, stitch = fresh_id(), fresh_id(), fresh_id()
         parent, _ = waiting_parent(
             queue, {"id": stitch, "depends_on": (first, second)}, {"id": first}, {"id": second, "depends_on": (first,)}
         )

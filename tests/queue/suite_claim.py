@@ -8,7 +8,7 @@ import pytest
 from blocks.queue.errors import InvalidTask
 from blocks.queue.model import Status
 from blocks.queue.protocol import DISPATCH_LEASE, TaskQueue
-from tests.queue.acts import BackendTests, FakeClock, claimed_ids, complete, enqueue, hold, new_id, spec
+from tests.queue.acts import BackendTests, FakeClock, claimed_ids, complete, enqueue, hold, fresh_id, spec
 
 
 class Claiming(BackendTests):
@@ -54,7 +54,7 @@ class Claiming(BackendTests):
         assert claimed_ids(queue.claim("gpu-1", limit=9)) == [wanted[name] for name in "abcd"]
 
     def test_tasks_of_one_batch_go_in_its_order(self, queue: TaskQueue) -> None:
-        batch = [spec(id=new_id()) for _ in range(5)]
+        batch = [spec(id=fresh_id()) for _ in range(5)]
         queue.enqueue(*batch)
         assert claimed_ids(queue.claim("gpu-1", limit=3)) == [each.id for each in batch[:3]]
 
@@ -74,7 +74,7 @@ class Claiming(BackendTests):
         low, high = enqueue(queue), enqueue(queue, priority=1)
         blocked = enqueue(queue, depends_on=(low,))
         enqueue(queue, priority=9)
-        claims = queue.claim("gpu-1", limit=9, task_ids=[low, blocked, high.upper(), new_id(), low])
+        claims = queue.claim("gpu-1", limit=9, task_ids=[low, blocked, high.upper(), fresh_id(), low])
         assert claimed_ids(claims) == [high, low]
 
     def test_a_claim_by_id_and_type_takes_what_matches_both(self, queue: TaskQueue) -> None:
@@ -162,7 +162,7 @@ class Claiming(BackendTests):
     def test_a_claim_clears_the_traces_of_the_attempt_before(self, queue: TaskQueue, clock: FakeClock) -> None:
         task_id = enqueue(queue)
         (claim,) = queue.claim("gpu-1")
-        claim = queue.start(task_id, 1, "gpu-1", flow_run_id=new_id())
+        claim = queue.start(task_id, 1, "gpu-1", flow_run_id=fresh_id())
         queue.renew(task_id, claim.token, tick=7)
         queue.fail(task_id, claim.token, "again", retry=True, delay=0)
         (again,) = queue.claim("gpu-2")

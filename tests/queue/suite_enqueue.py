@@ -23,7 +23,7 @@ from tests.queue.acts import (
     enqueue,
     fail,
     hold,
-    new_id,
+    fresh_id,
     spec,
     status,
     waiting_parent,
@@ -33,7 +33,9 @@ from tests.queue.acts import (
 class Enqueueing(BackendTests):
     def test_an_enqueued_task_is_stored_as_it_was_asked_for(self, queue: TaskQueue, clock: FakeClock) -> None:
         (answer,) = queue.enqueue(
-            spec(task_type="analysis", params={"a": [1, 2.5, None, {"ü": "✓"}]}, priority=7, mandate="plan", max_ticks=9)
+            spec(
+                task_type="analysis", params={"a": [1, 2.5, None, {"ü": "✓"}]}, priority=7, mandate="plan", max_ticks=9
+            )
         )
         task = queue.get(answer.task.id)
         assert answer.created
@@ -47,19 +49,19 @@ class Enqueueing(BackendTests):
         assert queue.enqueue() == []
 
     def test_an_id_in_capitals_is_the_same_id(self, queue: TaskQueue) -> None:
-        task_id = new_id()
+        task_id = fresh_id()
         enqueue(queue, id=task_id.upper())
         assert queue.get(task_id) == queue.get(task_id.upper())
 
     def test_the_same_id_and_body_again_is_the_same_task(self, queue: TaskQueue) -> None:
-        asked = spec(id=new_id())
+        asked = spec(id=fresh_id())
         (first,) = queue.enqueue(asked)
         (second,) = queue.enqueue(asked)
         assert (first.created, second.created) == (True, False)
         assert second.task == first.task
 
     def test_the_order_of_keys_and_the_spelling_of_whole_numbers_are_no_other_body(self, queue: TaskQueue) -> None:
-        task_id = enqueue(queue, id=new_id(), params={"seed": 1, "steps": 4})
+        task_id = enqueue(queue, id=fresh_id(), params={"seed": 1, "steps": 4})
         (again,) = queue.enqueue(spec(id=task_id, params={"steps": 4.0, "seed": 1}))
         assert not again.created
 
@@ -69,13 +71,13 @@ class Enqueueing(BackendTests):
         ids=lambda other: next(iter(other)),
     )
     def test_the_same_id_with_another_body_is_a_conflict(self, queue: TaskQueue, other: dict[str, object]) -> None:
-        asked = spec(id=new_id())
+        asked = spec(id=fresh_id())
         queue.enqueue(asked)
         with pytest.raises(TaskConflict, match=asked.id):
             queue.enqueue(replace(asked, **other))
 
     def test_a_finished_task_is_still_the_same_task(self, queue: TaskQueue) -> None:
-        asked = spec(id=new_id())
+        asked = spec(id=fresh_id())
         queue.enqueue(asked)
         complete(queue, asked.id)
         (again,) = queue.enqueue(asked)
@@ -94,28 +96,28 @@ class Enqueueing(BackendTests):
     def test_a_correlation_id_belongs_to_one_task(self, queue: TaskQueue) -> None:
         enqueue(queue, correlation_id="order 66")
         with pytest.raises(TaskConflict, match="order 66"):
-            enqueue(queue, correlation_id="order 66", id=new_id())
+            enqueue(queue, correlation_id="order 66", id=fresh_id())
 
     def test_a_batch_may_name_its_tasks_in_any_order(self, queue: TaskQueue) -> None:
-        first, second = new_id(), new_id()
+        first, second = fresh_id(), fresh_id()
         answers = queue.enqueue(spec(id=second, depends_on=(first,)), spec(id=first))
         assert [answer.task.id for answer in answers] == [second, first]
         assert claimed_ids(queue.claim("gpu-1", limit=9)) == [first]
 
     def test_a_batch_is_stored_whole_or_not_at_all(self, queue: TaskQueue) -> None:
-        good = spec(id=new_id())
+        good = spec(id=fresh_id())
         with pytest.raises(UnknownDependency):
-            queue.enqueue(good, spec(depends_on=(new_id(),)))
+            queue.enqueue(good, spec(depends_on=(fresh_id(),)))
         with pytest.raises(UnknownTask):
             queue.get(good.id)
 
     def test_the_same_spec_twice_in_a_batch_is_one_task(self, queue: TaskQueue) -> None:
-        asked = spec(id=new_id())
+        asked = spec(id=fresh_id())
         first, second = queue.enqueue(asked, asked)
         assert (first.created, second.created) == (True, False)
 
     def test_one_id_with_two_bodies_in_a_batch_is_a_conflict(self, queue: TaskQueue) -> None:
-        asked = spec(id=new_id())
+        asked = spec(id=fresh_id())
         with pytest.raises(TaskConflict):
             queue.enqueue(asked, replace(asked, priority=1))
 
@@ -132,23 +134,23 @@ class Enqueueing(BackendTests):
 
     @pytest.mark.parametrize("field", ["depends_on", "parent_id"])
     def test_what_a_task_names_must_exist(self, queue: TaskQueue, field: str) -> None:
-        nobody = new_id()
+        nobody = fresh_id()
         with pytest.raises(UnknownDependency, match=nobody) as refusal:
             enqueue(queue, **{field: (nobody,) if field == "depends_on" else nobody})
         assert refusal.value.data["field"] == field
 
     def test_a_task_cannot_depend_on_itself(self, queue: TaskQueue) -> None:
-        task_id = new_id()
+        task_id = fresh_id()
         with pytest.raises(DependencyCycle, match=task_id):
             enqueue(queue, id=task_id, depends_on=(task_id,))
 
     def test_a_task_cannot_be_its_own_parent(self, queue: TaskQueue) -> None:
-        task_id = new_id()
+        task_id = fresh_id()
         with pytest.raises(DependencyCycle):
             enqueue(queue, id=task_id, parent_id=task_id)
 
     def test_a_batch_cannot_go_round_in_a_circle(self, queue: TaskQueue) -> None:
-        a, b, c = new_id(), new_id(), new_id()
+        a, b, c = fresh_id(), fresh_id(), fresh_id()
         with pytest.raises(DependencyCycle, match=b):
             queue.enqueue(spec(id=a, depends_on=(b,)), spec(id=b, depends_on=(c,)), spec(id=c, depends_on=(a,)))
 
@@ -171,7 +173,7 @@ class Enqueueing(BackendTests):
             enqueue(queue, parent_id=parent, depends_on=(later,))
 
     def test_a_child_cannot_reach_its_parent_through_the_batch(self, queue: TaskQueue) -> None:
-        parent, middle = enqueue(queue), new_id()
+        parent, middle = enqueue(queue), fresh_id()
         with pytest.raises(DependencyCycle):
             queue.enqueue(spec(parent_id=parent, depends_on=(middle,)), spec(id=middle, depends_on=(parent,)))
 
@@ -190,7 +192,7 @@ class Enqueueing(BackendTests):
 
     def test_the_same_batch_again_finds_its_children_after_the_parent_has_ended(self, queue: TaskQueue) -> None:
         parent = enqueue(queue)
-        batch = [spec(id=new_id(), parent_id=parent), spec(id=new_id(), parent_id=parent)]
+        batch = [spec(id=fresh_id(), parent_id=parent), spec(id=fresh_id(), parent_id=parent)]
         queue.enqueue(*batch)
         queue.cancel(parent)
         assert [answer.created for answer in queue.enqueue(*batch)] == [False, False]
@@ -222,7 +224,7 @@ class Enqueueing(BackendTests):
     def test_a_child_on_a_failed_dependency_takes_its_batch_and_its_parent_along(self, queue: TaskQueue) -> None:
         broken = enqueue(queue)
         fail(queue, broken)
-        parent, first, second, free = enqueue(queue), new_id(), new_id(), new_id()
+        parent, first, second, free = enqueue(queue), fresh_id(), fresh_id(), fresh_id()
         queue.enqueue(
             spec(id=second, parent_id=parent, depends_on=(first,)),
             spec(id=free, parent_id=parent),
@@ -296,7 +298,7 @@ class Enqueueing(BackendTests):
 
     def test_an_orchestrator_that_runs_twice_finds_its_first_children(self, queue: TaskQueue) -> None:
         parent = enqueue(queue)
-        batch = [spec(id=new_id(), parent_id=parent) for _ in range(3)]
+        batch = [spec(id=fresh_id(), parent_id=parent) for _ in range(3)]
         for _ in range(2):
             claim = hold(queue, parent)
             queue.enqueue(*batch)

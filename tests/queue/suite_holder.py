@@ -8,12 +8,12 @@ from blocks.queue.errors import InvalidTask, StaleClaim, TaskEnded, UnknownTask
 from blocks.queue.model import Status
 from blocks.queue.policy import BACKOFF_BASE
 from blocks.queue.protocol import RUNNING_LEASE, TaskQueue
-from tests.queue.acts import BackendTests, FakeClock, claimed_ids, complete, enqueue, hold, new_id, spec, status
+from tests.queue.acts import BackendTests, FakeClock, claimed_ids, complete, enqueue, hold, fresh_id, spec, status
 
 
 class Starting(BackendTests):
     def test_a_run_takes_over_a_claim_with_a_fresh_token(self, queue: TaskQueue, clock: FakeClock) -> None:
-        task_id, run = enqueue(queue), new_id()
+        task_id, run = enqueue(queue), fresh_id()
         (claim,) = queue.claim("poll")
         clock.advance(5)
         started = queue.start(task_id, 1, "gpu-1", flow_run_id=run)
@@ -66,7 +66,7 @@ class Starting(BackendTests):
             queue.start(enqueue(queue), 0, "gpu-1")
 
     def test_the_dispatcher_notes_the_flow_run(self, queue: TaskQueue) -> None:
-        task_id, run = enqueue(queue), new_id()
+        task_id, run = enqueue(queue), fresh_id()
         (claim,) = queue.claim("poll")
         queue.dispatched(task_id, claim.token, run)
         assert queue.get(task_id).flow_run_id == run
@@ -77,7 +77,7 @@ class Starting(BackendTests):
         (claim,) = queue.claim("poll")
         queue.start(task_id, 1, "gpu-1")
         with pytest.raises(StaleClaim):
-            queue.dispatched(task_id, claim.token, new_id())
+            queue.dispatched(task_id, claim.token, fresh_id())
 
 
 class Holding(BackendTests):
@@ -148,13 +148,13 @@ class Holding(BackendTests):
     def test_every_verb_of_a_holder_refuses_a_task_that_is_not_there(self, queue: TaskQueue) -> None:
         for act in (queue.release, queue.renew, queue.complete, queue.wait):
             with pytest.raises(UnknownTask):
-                act(new_id(), new_id())
+                act(fresh_id(), fresh_id())
         with pytest.raises(UnknownTask):
-            queue.start(new_id(), 1, "gpu-1")
+            queue.start(fresh_id(), 1, "gpu-1")
         with pytest.raises(UnknownTask):
-            queue.fail("no uuid at all", new_id(), "x", retry=False)
+            queue.fail("no uuid at all", fresh_id(), "x", retry=False)
         with pytest.raises(UnknownTask):
-            queue.dispatched(new_id(), new_id(), new_id())
+            queue.dispatched(fresh_id(), fresh_id(), fresh_id())
 
 
 class Ending(BackendTests):
@@ -211,7 +211,7 @@ class Ending(BackendTests):
         with pytest.raises(TaskEnded):
             queue.fail(claim.task.id, claim.token, "after all", retry=False)
         with pytest.raises(StaleClaim):
-            queue.complete(claim.task.id, new_id())
+            queue.complete(claim.task.id, fresh_id())
 
     def test_a_holder_that_failed_cannot_complete(self, queue: TaskQueue) -> None:
         claim = hold(queue, enqueue(queue))

@@ -14,7 +14,7 @@ from tests.queue.acts import (
     enqueue,
     fail,
     hold,
-    new_id,
+    fresh_id,
     waiting_parent,
 )
 
@@ -39,7 +39,7 @@ class Reading(BackendTests):
         assert queue.list(TaskFilter(limit=0)) == []
 
     def test_a_list_can_be_narrowed(self, queue: TaskQueue) -> None:
-        project = new_id()
+        project = fresh_id()
         parent = enqueue(queue, task_type="analysis", project_id=project)
         child = enqueue(queue, parent_id=parent)
         done = enqueue(queue)
@@ -60,7 +60,7 @@ class Reading(BackendTests):
         parent, children = waiting_parent(queue, {}, {"priority": 9}, {})
         assert [task.id for task in queue.children(parent)] == children
         assert queue.children(children[0]) == []
-        assert queue.children(new_id()) == []
+        assert queue.children(fresh_id()) == []
 
     def test_counts_put_every_task_in_one_total(self, queue: TaskQueue, clock: FakeClock) -> None:
         later = clock.now + timedelta(hours=1)
@@ -118,7 +118,10 @@ class Reading(BackendTests):
         segment(1, "other.mp4", params={"orchestrator_run_id": "run-2", "segment_index": 1})
         segment("1", "text.mp4")
         enqueue(queue, task_type="travel_segment", params={"orchestrator_run_id": "run-1", "segment_index": 3})
-        found = [(each.segment_index, each.task_id, each.output_location) for each in queue.completed_segments(run_id="run-1")]
+        found = [
+            (each.segment_index, each.task_id, each.output_location)
+            for each in queue.completed_segments(run_id="run-1")
+        ]
         assert found == [(0, again, "0 again.mp4"), (2, last, "2.mp4"), (10, ten, "10.mp4")]
 
     def test_completed_segments_are_found_by_their_parent_too(self, queue: TaskQueue) -> None:
@@ -128,7 +131,7 @@ class Reading(BackendTests):
         complete(queue, child, "0.mp4")
         (found,) = queue.completed_segments(run_id=parent)
         assert (found.segment_index, found.task_id, found.output_location) == (0, child, "0.mp4")
-        assert queue.completed_segments(run_id=new_id()) == []
+        assert queue.completed_segments(run_id=fresh_id()) == []
 
     def test_completed_segments_have_no_cap(self, queue: TaskQueue) -> None:
         for index in range(120):

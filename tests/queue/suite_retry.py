@@ -13,7 +13,7 @@ from tests.queue.acts import (
     fail,
     hold,
     ids,
-    new_id,
+    fresh_id,
     status,
     statuses,
     waiting_parent,
@@ -73,10 +73,8 @@ class Retrying(BackendTests):
         assert queue.get(first).max_attempts == 4
 
     def test_a_failed_segment_is_retried_and_the_film_completes(self, queue: TaskQueue) -> None:
-        first, second, stitch = new_id(), new_id(), new_id()
-        parent, _ = waiting_parent(
-            queue, {"id": first}, {"id": second}, {"id": stitch, "depends_on": (first, second)}
-        )
+        first, second, stitch = fresh_id(), fresh_id(), fresh_id()
+        parent, _ = waiting_parent(queue, {"id": first}, {"id": second}, {"id": stitch, "depends_on": (first, second)})
         complete(queue, first)
         fail(queue, second)
         outcome = queue.retry(parent)
@@ -176,7 +174,7 @@ class Retrying(BackendTests):
 
     def test_a_task_that_is_not_there_cannot_be_retried(self, queue: TaskQueue) -> None:
         with pytest.raises(UnknownTask):
-            queue.retry(new_id())
+            queue.retry(fresh_id())
 
     @pytest.mark.parametrize("attempts", [0, -1, 10**6])
     def test_attempts_that_are_no_attempts_are_refused(self, queue: TaskQueue, attempts: int) -> None:

@@ -16,7 +16,7 @@ from tests.queue.acts import (
     fail,
     hold,
     ids,
-    new_id,
+    fresh_id,
     spec,
     status,
     waiting_parent,
@@ -27,7 +27,7 @@ DAY = timedelta(days=1)
 
 class Rescuing(BackendTests):
     def test_a_claim_whose_lease_ran_out_goes_back_with_a_backoff(self, queue: TaskQueue, clock: FakeClock) -> None:
-        task_id, run = enqueue(queue), new_id()
+        task_id, run = enqueue(queue), fresh_id()
         queue.claim("poll")
         queue.start(task_id, 1, "gpu-1", flow_run_id=run)
         clock.advance(RUNNING_LEASE)
@@ -82,7 +82,7 @@ class Rescuing(BackendTests):
         complete(queue, done)
         queue.fail(task_id, hold(queue, task_id).token, "again", retry=True, delay=0)
         claim = hold(queue, task_id)
-        assert queue.rescue(lost=[(task_id, 1), (queued, 0), (done, 1), (new_id(), 1)]) == []
+        assert queue.rescue(lost=[(task_id, 1), (queued, 0), (done, 1), (fresh_id(), 1)]) == []
         queue.renew(task_id, claim.token)
 
     def test_naming_a_lost_run_twice_rescues_it_once(self, queue: TaskQueue, clock: FakeClock) -> None:
@@ -167,7 +167,7 @@ class Pruning(BackendTests):
 
     def test_a_family_goes_as_a_whole_also_beyond_the_limit(self, queue: TaskQueue, clock: FakeClock) -> None:
         for _ in range(2):
-            parent, children = waiting_parent(queue, {}, {})
+            parent, _ = waiting_parent(queue, {}, {})
             queue.cancel(parent)
         clock.advance(DAY.total_seconds() + 1)
         assert [len(queue.prune(DAY, limit=2)) for _ in range(3)] == [3, 3, 0]
@@ -183,7 +183,7 @@ class Pruning(BackendTests):
         assert status(queue, broken) is Status.QUEUED
 
     def test_a_pruned_task_is_gone(self, queue: TaskQueue, clock: FakeClock) -> None:
-        asked = spec(id=new_id(), correlation_id="order 66")
+        asked = spec(id=fresh_id(), correlation_id="order 66")
         queue.enqueue(asked)
         queue.cancel(asked.id)
         clock.advance(DAY.total_seconds() + 1)

@@ -92,10 +92,18 @@ class LifeOfATask(RuleBasedStateMachine):
         task_type=st.sampled_from(TYPES),
     )
     def enqueue_one(
-        self, depends_on: list[str], parent: str | None, priority: int, delay: int | None, max_attempts: int, task_type: str
+        self,
+        depends_on: list[str],
+        parent: str | None,
+        priority: int,
+        delay: int | None,
+        max_attempts: int,
+        task_type: str,
     ) -> Any:
         moment = None if delay is None else self.clock.now + timedelta(seconds=delay)
-        spec = TaskSpec(task_type, {}, self.next_id(), priority=priority, scheduled_at=moment, max_attempts=max_attempts)
+        spec = TaskSpec(
+            task_type, {}, self.next_id(), priority=priority, scheduled_at=moment, max_attempts=max_attempts
+        )
         return self.enqueue(replace(spec, depends_on=tuple(depends_on), parent_id=parent))
 
     @rule(target=tasks, parent=st.none() | tasks, chained=st.booleans(), backwards=st.booleans())

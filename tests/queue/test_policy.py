@@ -26,7 +26,11 @@ from blocks.queue.policy import (
 JWT = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2lnbmF0dXJl"
 SOME_ID = "0b9f4a52-6f0c-4c53-9d5e-0c3a5cb0a7d1"
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text("abcü "),
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text("abcü "),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("xyz", max_size=3), inner, max_size=3),
     max_leaves=8,
 )
@@ -177,7 +181,9 @@ class TestBody:
 
 
 class TestChecks:
-    @pytest.mark.parametrize("value", ["", "x", f"urn:uuid:{SOME_ID}", SOME_ID.replace("-", ""), f"{{{SOME_ID}}}", None, 5])
+    @pytest.mark.parametrize(
+        "value", ["", "x", f"urn:uuid:{SOME_ID}", SOME_ID.replace("-", ""), f"{{{SOME_ID}}}", None, 5]
+    )
     def test_only_the_usual_spelling_is_a_uuid(self, value: object) -> None:
         with pytest.raises(InvalidTask, match="id cannot be"):
             check_uuid("id", value)
