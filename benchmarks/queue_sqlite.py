@@ -4,7 +4,8 @@
 
 The reference updates one row by its key and commits, twice for each task: no queue on this file can be faster.
 Rounds of all scenarios are interleaved, so that a busy neighbour disturbs each alike; the table shows medians.
-Read the ratios. A scenario whose ratio falls behind the first one's pays for rows that it cannot take.
+Read the ratios, and on a busy machine those of CPU time. A scenario that needs more CPU than the first one pays for
+rows that it cannot take.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 from uuid import uuid4
 
 from blocks.queue import lifecycle, sqlite_schema
@@ -39,32 +41,37 @@ def main() -> None:
             "1k queued beside 100k delayed": _queue(folder, "delayed", ready=500, blocked=500, delayed=100_000),
         }
         limit = _reference(Path(folder) / "reference.db")
-        rates: dict[str, list[float]] = {name: [] for name in ("limit", *scenarios)}
+        runs: dict[str, list[Run]] = {name: [] for name in ("limit", *scenarios)}
         for _ in range(ROUNDS):
-            rates["limit"].append(_rate(limit))
+            runs["limit"].append(_timed(limit))
             for name, queue in scenarios.items():
-                rates[name].append(_rate(_claim_and_complete(queue)))
+                runs[name].append(_timed(_claim_and_complete(queue)))
                 queue.enqueue(*_tasks(TASKS_A_ROUND))
-        _print_table(rates)
+        _print_table(runs)
         for queue in scenarios.values():
             queue.close()
 
 
-def _print_table(rates: dict[str, list[float]]) -> None:
-    limit = statistics.median(rates.pop("limit"))
-    first = statistics.median(next(iter(rates.values())))
-    print(f"{'scenario':36} {'tasks/s':>9} {'of the limit':>13} {'of the first':>13}")
-    print(f"{'limit: two single-row commits':36} {limit:9.0f} {1:13.2f}")
-    for name, each in rates.items():
-        rate = statistics.median(each)
-        print(f"{name:36} {rate:9.0f} {rate / limit:13.2f} {rate / first:13.2f}")
+class Run(NamedTuple):
+    rate: float  # tasks a second
+    cpu: float  # microseconds a task
 
 
-def _rate(task: Callable[[], None]) -> float:
-    begun = time.perf_counter()
+def _print_table(runs: dict[str, list[Run]]) -> None:
+    medians = {name: Run(*map(statistics.median, zip(*each, strict=True))) for name, each in runs.items()}
+    limit, first = list(medians.values())[:2]
+    print(f"{'':34} {'tasks/s':>8} {'of limit':>9} {'CPU us/task':>12} {'of limit':>9} {'of first':>9}")
+    for name, run in medians.items():
+        rate = f"{run.rate:8.0f} {run.rate / limit.rate:9.2f}"
+        print(f"{name:34} {rate} {run.cpu:12.0f} {run.cpu / limit.cpu:9.2f} {run.cpu / first.cpu:9.2f}")
+
+
+def _timed(task: Callable[[], None]) -> Run:
+    wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(TASKS_A_ROUND):
         task()
-    return TASKS_A_ROUND / (time.perf_counter() - begun)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    return Run(TASKS_A_ROUND / wall, cpu / TASKS_A_ROUND * 1e6)
 
 
 def _claim_and_complete(queue: SqliteQueue) -> Callable[[], None]:

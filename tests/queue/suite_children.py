@@ -14,9 +14,9 @@ from tests.queue.acts import (
     complete,
     enqueue,
     fail,
+    fresh_id,
     hold,
     ids,
-    fresh_id,
     status,
     waiting_parent,
 )

@@ -8,7 +8,7 @@ import pytest
 from blocks.queue.errors import InvalidTask
 from blocks.queue.model import Status
 from blocks.queue.protocol import DISPATCH_LEASE, TaskQueue
-from tests.queue.acts import BackendTests, FakeClock, claimed_ids, complete, enqueue, hold, fresh_id, spec
+from tests.queue.acts import BackendTests, FakeClock, claimed_ids, complete, enqueue, fresh_id, hold, spec
 
 
 class Claiming(BackendTests):

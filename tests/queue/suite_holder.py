@@ -8,7 +8,7 @@ from blocks.queue.errors import InvalidTask, StaleClaim, TaskEnded, UnknownTask
 from blocks.queue.model import Status
 from blocks.queue.policy import BACKOFF_BASE
 from blocks.queue.protocol import RUNNING_LEASE, TaskQueue
-from tests.queue.acts import BackendTests, FakeClock, claimed_ids, complete, enqueue, hold, fresh_id, spec, status
+from tests.queue.acts import BackendTests, FakeClock, claimed_ids, complete, enqueue, fresh_id, hold, spec, status
 
 
 class Starting(BackendTests):

@@ -13,8 +13,8 @@ from tests.queue.acts import (
     complete,
     enqueue,
     fail,
-    hold,
     fresh_id,
+    hold,
     waiting_parent,
 )
 

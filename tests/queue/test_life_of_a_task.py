@@ -255,4 +255,4 @@ def _shown(answer: Any, now: datetime) -> Any:
 
 
 TestLifeOfATask = LifeOfATask.TestCase
-TestLifeOfATask.settings = settings(max_examples=60, stateful_step_count=50, deadline=None)
+TestLifeOfATask.settings = settings(max_examples=40, stateful_step_count=50, deadline=None)

@@ -17,7 +17,7 @@ from blocks.queue.errors import QueueUnavailable
 from blocks.queue.protocol import TaskQueue
 from blocks.queue.sqlite import SqliteQueue
 from blocks.queue.sqlite_rows import QUERIES
-from tests.queue.acts import FakeClock, complete, enqueue, hold, fresh_id, spec, waiting_parent
+from tests.queue.acts import FakeClock, complete, enqueue, fresh_id, hold, spec, waiting_parent
 from tests.queue.suite import QueueSuite
 
 CLAIM_STATEMENTS = ("promote_due", "ready_next", "ready_of_type", "ready_by_id")
