@@ -32,7 +32,7 @@ from blocks.queue.model import (
     TaskFilter,
     TaskSpec,
 )
-from blocks.queue.protocol import DISPATCH_LEASE, RUNNING_LEASE
+from blocks.queue.protocol import DISPATCH_LEASE, RUNNING_LEASE, START_LEASE
 from blocks.queue.rows import Row, Rows
 
 Clock = Callable[[], datetime]
@@ -134,11 +134,11 @@ class EmbeddedQueue(ABC):
             rows.put(row)
             return _claim(row)
 
-    def dispatched(self, task_id: str, token: str, flow_run_id: str) -> None:
+    def dispatched(self, task_id: str, token: str, flow_run_id: str, *, lease: float = START_LEASE) -> None:
         flow_run_id = policy.check_uuid("flow_run_id", flow_run_id)
         with self._write() as rows:
             row = _held(known(rows, task_id), token)
-            rows.put(lifecycle.dispatched(row, flow_run_id, self._clock()))
+            rows.put(lifecycle.dispatched(row, flow_run_id, lease, self._clock()))
 
     # Hold
 

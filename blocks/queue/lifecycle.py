@@ -82,8 +82,9 @@ def started(
     return replace(row, task=task, claim_token=str(uuid4()), start_request_id=request_id or str(uuid4()))
 
 
-def dispatched(row: Row, flow_run_id: str, now: datetime) -> Row:
-    return replace(row, task=replace(row.task, flow_run_id=flow_run_id, updated_at=now))
+def dispatched(row: Row, flow_run_id: str, lease: float, now: datetime) -> Row:
+    expires = now + timedelta(seconds=lease)
+    return replace(row, task=replace(row.task, flow_run_id=flow_run_id, lease_expires_at=expires, updated_at=now))
 
 
 def renewed(row: Row, lease: float, tick: int | None, max_ticks: int | None, now: datetime) -> Row:

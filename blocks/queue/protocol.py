@@ -32,7 +32,9 @@ from blocks.queue.model import (
 )
 
 #: A dispatcher has this long to get a run started before the claim comes back.
-DISPATCH_LEASE = 120.0
+DISPATCH_LEASE = 30.0
+#: A run that Prefect knows has this long to start: its process imports for seconds, and a slot may free late.
+START_LEASE = 120.0
 #: A run renews at a third of this; a dead one is noticed after at most this long.
 RUNNING_LEASE = 60.0
 
@@ -89,8 +91,11 @@ class TaskQueue(Protocol):
         """
         ...
 
-    def dispatched(self, task_id: str, token: str, flow_run_id: str) -> None:
-        """Note the Prefect flow run that was started for this claim. Refuses: `StaleClaim`, `UnknownTask`."""
+    def dispatched(self, task_id: str, token: str, flow_run_id: str, *, lease: float = START_LEASE) -> None:
+        """Note the Prefect flow run that was created for this claim, and give it `lease` seconds from now to start.
+
+        Refuses: `StaleClaim`, `UnknownTask`.
+        """
         ...
 
     def renew(

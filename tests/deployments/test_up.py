@@ -36,7 +36,7 @@ def processes(home: Path) -> list[psutil.Process]:
     return find_leftovers(home, data_dir_in(home / "postgres"))
 
 
-def wait_for(look: Callable[[], Any], patience: float = 90.0) -> Any:
+def wait_for(look: Callable[[], Any], patience: float = 180.0) -> Any:
     deadline = time.monotonic() + patience
     while time.monotonic() < deadline:
         with suppress(httpx.HTTPError):

@@ -7,7 +7,7 @@ import pytest
 from blocks.queue.errors import InvalidTask, StaleClaim, TaskEnded, UnknownTask
 from blocks.queue.model import Status
 from blocks.queue.policy import BACKOFF_BASE
-from blocks.queue.protocol import RUNNING_LEASE, TaskQueue
+from blocks.queue.protocol import DISPATCH_LEASE, RUNNING_LEASE, START_LEASE, TaskQueue
 from tests.queue.acts import BackendTests, FakeClock, claimed_ids, complete, enqueue, fresh_id, hold, spec, status
 
 
@@ -71,6 +71,15 @@ class Starting(BackendTests):
         queue.dispatched(task_id, claim.token, run)
         assert queue.get(task_id).flow_run_id == run
         assert queue.start(task_id, 1, "gpu-1").task.flow_run_id == run
+
+    def test_a_run_that_prefect_knows_has_longer_to_start_than_a_dispatcher_has_to_create_it(
+        self, queue: TaskQueue, clock: FakeClock
+    ) -> None:
+        task_id = enqueue(queue)
+        (claim,) = queue.claim("poll")
+        queue.dispatched(task_id, claim.token, fresh_id())
+        assert START_LEASE > DISPATCH_LEASE
+        assert queue.get(task_id).lease_expires_at == clock.now + timedelta(seconds=START_LEASE)
 
     def test_a_note_of_a_dispatcher_that_comes_too_late_is_refused(self, queue: TaskQueue) -> None:
         task_id = enqueue(queue)
