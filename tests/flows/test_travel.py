@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -135,3 +138,13 @@ def test_a_failed_part_fails_the_travel_and_a_retry_of_the_travel_finishes_it(la
     lab.queue.retry(task.id)
     task = lab.wait(task)
     assert film_length(task.output_location) == 17
+
+
+def test_the_block_types_can_be_registered_by_prefects_own_command(lab: Lab) -> None:
+    connection = lab.settings.connection()
+    assert connection
+    command = [sys.executable, "-m", "prefect", "block", "register", "-m", "blocks.workspace"]
+    env = {**os.environ, **connection.environment(), "PREFECT_HOME": str(lab.settings.prefect_home)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "Longtake workspace" in done.stdout
