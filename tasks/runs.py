@@ -28,7 +28,7 @@ from blocks.storage.protocol import Storage, StorageError, StorageUnavailable
 from blocks.workspace import WORKSPACE, Workspace
 from tasks import story
 from tasks.claims import Hold, hold
-from tasks.dispatch import Dispatcher, follow_up
+from tasks.dispatch import UNREACHABLE, Dispatcher, follow_up
 from tasks.engines.protocol import EngineError, EngineOutOfMemory
 from tasks.errors import InvalidInput, Stopped
 from tasks.files import WorkFolder
@@ -220,7 +220,10 @@ async def _hand_back(work: Work, claim: Claim) -> None:
 
 
 async def _cancelled_in_prefect(client: PrefectClient) -> bool:
-    run = await client.read_flow_run(flow_run.id)
+    try:
+        run = await client.read_flow_run(flow_run.id)
+    except UNREACHABLE:
+        return False  # nobody can have cancelled it there; at worst the rescue finds the run Cancelled
     return run.state is not None and (run.state.is_cancelling() or run.state.is_cancelled())
 
 

@@ -31,6 +31,15 @@ def test_a_killed_segment_costs_that_segments_attempt_only(lab: Lab) -> None:
     assert all(lab.generations(row) == 1 for row in segments if row.id != victim.id)
 
 
+def test_a_segment_that_is_told_to_end_gives_its_attempt_back(lab: Lab) -> None:
+    travel = lab.travel(3, **LONG)
+    victim = lab.generating(travel)
+    lab.process_of(str(victim.flow_run_id)).terminate()
+    segments = finished_whole(lab, travel, 121 + 121 - 8)
+    assert [row.attempts for row in segments] == [1, 1]
+    assert len(lab.runs_of(victim)) == 2
+
+
 def test_a_killed_poller_delays_and_loses_nothing(lab: Lab) -> None:
     def polling() -> list[str]:
         return [run["id"] for run in lab.runs(name={"like_": "poll"}, state={"type": {"any_": ["RUNNING"]}})]

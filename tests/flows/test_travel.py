@@ -148,3 +148,12 @@ def test_the_block_types_can_be_registered_by_prefects_own_command(lab: Lab) -> 
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "Longtake workspace" in done.stdout
+
+
+def test_a_run_that_is_cancelled_in_prefects_ui_cancels_its_task(lab: Lab) -> None:
+    travel = lab.travel(3, frames=[121], size="832x480")
+    segment = lab.generating(travel)
+    lab.api(f"/flow_runs/{segment.flow_run_id}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
+    assert lab.wait(travel).status is Status.CANCELLED
+    assert lab.queue.get(segment.id).status is Status.CANCELLED
+    lab.until_run(segment, "Cancelled")
