@@ -50,7 +50,7 @@ class Start:
 
 def main(rounds: int = 7) -> None:
     with tempfile.TemporaryDirectory(prefix="longtake-bench-") as folder:
-        settings = Settings.load({}, home=Path(folder) / "home")
+        settings = Settings.load(home=Path(folder) / "home")
         video = _video(Path(folder))
         with Stack(settings, workers=("control", "cpu")) as stack, PrefectApi(stack.connection) as api:
             queue = SqliteQueue(settings.queue_path)

@@ -42,5 +42,7 @@ def seconds_left(now: datetime, period: float, margin: float = 2.0) -> float:
     """Until `margin` before the next full period, when the schedule starts the successor: it finds the slot free.
 
     Counted by the clock and not from this run's start, so that a run that was late, or started by hand, ends in time.
+    One that begins with its successor at the door takes its place: that one finds the slot taken and is cancelled.
     """
-    return max(0.0, period - now.timestamp() % period - margin)
+    left = period - now.timestamp() % period - margin
+    return left if left >= period / 6 else left + period

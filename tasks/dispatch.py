@@ -154,7 +154,8 @@ class Dispatcher:
             run = await self.start(claim)
         except UNREACHABLE as error:
             log.warning("dispatch_failed task_id=%s attempt=%s error=%s", claim.task.id, claim.attempt, error)
-            await asyncio.to_thread(self.queue.release, claim.task.id, claim.token)
+            with contextlib.suppress(StaleClaim):  # Prefect kept us waiting until the lease was over
+                await asyncio.to_thread(self.queue.release, claim.task.id, claim.token)
             raise
         with contextlib.suppress(StaleClaim):  # the run was faster and has taken the claim over, with its own id
             await asyncio.to_thread(self.queue.dispatched, claim.task.id, claim.token, str(run.id))

@@ -50,9 +50,9 @@ def test_a_killed_poller_delays_and_loses_nothing(lab: Lab) -> None:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> Iterator[Lab]:
+def own(home: Path) -> Iterator[Lab]:
     """A home whose `longtake up` is a program of its own."""
-    lab = Lab(Settings.load({}, home=tmp_path / "home"), tmp_path)
+    lab = Lab(Settings.load(home=home / "home"), home)
     yield lab
     kill(lab.processes())
 

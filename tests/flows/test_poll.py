@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,12 +19,15 @@ def test_a_run_started_by_hand_in_mid_period_ends_before_the_scheduled_one_all_t
     assert seconds_left(MINUTE + timedelta(seconds=40), 60.0) == 18.0
 
 
-def test_a_run_that_begins_with_its_successor_at_the_door_looks_once_and_leaves() -> None:
-    assert seconds_left(MINUTE + timedelta(seconds=59), 60.0) == 0.0
+def test_a_run_that_begins_with_its_successor_at_the_door_takes_its_place() -> None:
+    assert seconds_left(MINUTE + timedelta(seconds=55), 60.0) == 63.0
 
 
 @given(moment=st.floats(0, 4e9), period=st.floats(5, 600))
-def test_no_run_is_left_when_the_next_one_is_due(moment: float, period: float) -> None:
+def test_every_run_ends_two_seconds_before_one_is_due(moment: float, period: float) -> None:
     now = datetime.fromtimestamp(moment, UTC)
     left = seconds_left(now, period)
-    assert left == 0 or now.timestamp() // period == (now.timestamp() + left) // period
+    assert 0 < left <= period * 7 / 6
+    assert (now.timestamp() + left + 2.0) % period == pytest.approx(0, abs=1e-3) or (
+        now.timestamp() + left + 2.0
+    ) % period == pytest.approx(period, abs=1e-3)

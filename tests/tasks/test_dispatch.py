@@ -1,0 +1,169 @@
+"""Dispatch when Prefect's API is slow, full, forgetful or away. The queue is real; only Prefect's HTTP is played."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+from uuid import UUID, uuid4
+
+import httpx
+import pytest
+import respx
+from prefect.client.orchestration import PrefectClient
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from blocks.queue.memory import MemoryQueue
+from blocks.queue.model import Status, Task, TaskSpec
+from tasks.dispatch import UNREACHABLE, Dispatcher
+
+API = "http://prefect.test/api"
+STAMP = "2026-01-01T00:00:00Z"
+
+
+class FakePrefect:
+    """The five routes that dispatch calls, with a memory for idempotency keys."""
+
+    def __init__(self, mock: respx.MockRouter) -> None:
+        self.limit: int | None = 2
+        self.status = "READY"
+        self.on_their_way = 0
+        self.created: dict[str, dict[str, Any]] = {}
+        self.state = "SCHEDULED"
+        mock.get(url__regex=f"{API}/admin/version").respond(json="3.8.8")
+        mock.get(url__regex=f"{API}/csrf-token.*").respond(404)  # what a server without that protection says
+        mock.get(url__regex=f"{API}/work_pools/.*").mock(side_effect=self._pool)
+        mock.post(f"{API}/flow_runs/count").mock(side_effect=lambda _: httpx.Response(200, json=self.on_their_way))
+        mock.get(url__regex=f"{API}/deployments/name/.*").respond(
+            json={"id": str(uuid4()), "name": "single_image", "flow_id": str(uuid4())}
+        )
+        self.create = mock.post(url__regex=f"{API}/deployments/.*/create_flow_run").mock(side_effect=self._create)
+
+    def _pool(self, request: httpx.Request) -> httpx.Response:
+        name = request.url.path.rsplit("/", 1)[-1]
+        queue = str(uuid4())
+        pool = {"id": str(uuid4()), "name": name, "type": "process", "default_queue_id": queue}
+        return httpx.Response(200, json={**pool, "concurrency_limit": self.limit, "status": self.status})
+
+    def _create(self, request: httpx.Request) -> httpx.Response:
+        body = json.loads(request.content)
+        run = self.created.setdefault(body["idempotency_key"], {"id": str(uuid4()), "asked": body})
+        state = {"type": self.state, "name": self.state.title(), "timestamp": STAMP, "id": str(uuid4())}
+        self.state = "SCHEDULED"
+        return httpx.Response(
+            201, json={"id": run["id"], "flow_id": str(uuid4()), "state": state, "created": STAMP, "updated": STAMP}
+        )
+
+
+@pytest.fixture
+def prefect() -> Iterator[FakePrefect]:
+    with respx.mock(assert_all_called=False) as mock:
+        yield FakePrefect(mock)
+
+
+@pytest.fixture
+def queue() -> MemoryQueue:
+    return MemoryQueue()
+
+
+@pytest.fixture
+async def dispatcher(prefect: FakePrefect, queue: MemoryQueue) -> AsyncIterator[Dispatcher]:
+    # Prefect's client tries again by itself, with pauses; what we do afterwards is the subject here.
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
+        async with PrefectClient(API) as client:
+            yield Dispatcher(queue, client, "dispatcher_test")
+
+
+def enqueue(queue: MemoryQueue, count: int = 1) -> list[Task]:
+    specs = [TaskSpec("single_image", {"prompt": f"picture {i}"}) for i in range(count)]
+    return [entry.task for entry in queue.enqueue(*specs)]
+
+
+async def test_a_dispatched_run_gets_ids_and_nothing_else(
+    prefect: FakePrefect, queue: MemoryQueue, dispatcher: Dispatcher
+) -> None:
+    [task] = enqueue(queue)
+    assert await dispatcher.fill("gpu") == 1
+    [(key, run)] = prefect.created.items()
+    assert key == f"task:{task.id}:1"
+    assert run["asked"]["parameters"] == {"task_id": task.id, "attempt": 1}
+    assert {f"task:{task.id}", "attempt:1", "type:single_image", f"project:{task.project_id}"} <= set(
+        run["asked"]["tags"]
+    )
+    assert queue.get(task.id).flow_run_id == run["id"]
+
+
+async def test_no_more_is_claimed_than_the_pool_has_room_for(
+    prefect: FakePrefect, queue: MemoryQueue, dispatcher: Dispatcher
+) -> None:
+    enqueue(queue, 5)
+    prefect.on_their_way = 1
+    assert await dispatcher.fill("gpu") == 1
+    assert queue.counts().ready == 4
+
+
+@pytest.mark.parametrize(("limit", "on_their_way"), [(2, 2), (1, 3), (None, 10)])
+async def test_a_full_pool_gets_nothing(
+    prefect: FakePrefect, queue: MemoryQueue, dispatcher: Dispatcher, limit: int | None, on_their_way: int
+) -> None:
+    enqueue(queue)
+    prefect.limit, prefect.on_their_way = limit, on_their_way
+    assert await dispatcher.fill("gpu") == 0
+    assert queue.counts().ready == 1
+
+
+async def test_a_pool_without_a_worker_costs_no_attempt(
+    prefect: FakePrefect, queue: MemoryQueue, dispatcher: Dispatcher
+) -> None:
+    [task] = enqueue(queue)
+    prefect.status = "NOT_READY"
+    assert await dispatcher.fill("gpu") == 0
+    assert queue.get(task.id).attempts == 0
+
+
+@pytest.mark.parametrize("answer", [httpx.ConnectError("refused"), httpx.Response(422), httpx.ReadTimeout("slow")])
+async def test_a_claim_that_could_not_be_dispatched_is_released(
+    prefect: FakePrefect, queue: MemoryQueue, dispatcher: Dispatcher, answer: Any
+) -> None:
+    [task] = enqueue(queue)
+    prefect.create.mock(side_effect=answer if isinstance(answer, Exception) else lambda _: answer)
+    with pytest.raises(UNREACHABLE):
+        await dispatcher.fill("gpu")
+    row = queue.get(task.id)
+    assert (row.status, row.attempts) == (Status.QUEUED, 0)
+
+
+async def test_an_attempt_that_was_handed_back_gets_a_run_of_its_own(
+    prefect: FakePrefect, queue: MemoryQueue, dispatcher: Dispatcher
+) -> None:
+    """Prefect answers a known key with the old run, whatever became of it; that one will never do this work."""
+    [task] = enqueue(queue)
+    prefect.state = "CRASHED"
+    await dispatcher.fill("gpu")
+    first, second = prefect.created
+    assert second.startswith(f"{first}:")
+    assert queue.get(task.id).flow_run_id == prefect.created[second]["id"]
+
+
+async def test_the_same_claim_dispatched_twice_is_one_run(
+    prefect: FakePrefect, queue: MemoryQueue, dispatcher: Dispatcher
+) -> None:
+    enqueue(queue)
+    [claim] = queue.claim("dispatcher_test")
+    runs = [await dispatcher.start(claim), await dispatcher.start(claim)]
+    assert runs[0].id == runs[1].id == UUID(next(iter(prefect.created.values()))["id"])
+
+
+async def test_a_run_that_was_faster_than_its_dispatcher_keeps_its_own_id(
+    prefect: FakePrefect, queue: MemoryQueue, dispatcher: Dispatcher
+) -> None:
+    [task] = enqueue(queue)
+    inner, own = prefect._create, str(uuid4())
+
+    def create(request: httpx.Request) -> httpx.Response:
+        queue.start(task.id, 1, "run_1", flow_run_id=own)
+        return inner(request)
+
+    prefect.create.mock(side_effect=create)
+    await dispatcher.fill("gpu")
+    assert queue.get(task.id).flow_run_id == own
