@@ -188,7 +188,8 @@ async def settle_run(client: PrefectClient, task: Task) -> None:
         return
     if state.is_paused():
         await client.resume_flow_run(run.id)
-    elif state.is_scheduled() or state.is_pending():
+    elif (state.is_scheduled() or state.is_pending()) and run.run_count == 0:
+        # One that has run before is an orchestrator on its way to sum up.
         await client.set_flow_run_state(
             run.id, State(type=StateType.CANCELLED, message=f"The task is {task.status}."), force=True
         )

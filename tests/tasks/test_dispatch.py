@@ -15,16 +15,17 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from blocks.queue.memory import MemoryQueue
 from blocks.queue.model import Status, Task, TaskSpec
-from tasks.dispatch import UNREACHABLE, Dispatcher
+from tasks.dispatch import UNREACHABLE, Dispatcher, settle_run
 
 API = "http://prefect.test/api"
 STAMP = "2026-01-01T00:00:00Z"
 
 
 class FakePrefect:
-    """The five routes that dispatch calls, with a memory for idempotency keys."""
+    """The routes that dispatch calls, with a memory for idempotency keys."""
 
     def __init__(self, mock: respx.MockRouter) -> None:
+        self.mock = mock
         self.limit: int | None = 2
         self.status = "READY"
         self.on_their_way = 0
@@ -38,6 +39,20 @@ class FakePrefect:
             json={"id": str(uuid4()), "name": "single_image", "flow_id": str(uuid4())}
         )
         self.create = mock.post(url__regex=f"{API}/deployments/.*/create_flow_run").mock(side_effect=self._create)
+
+    def play_run(self, task: Task, state: str, run_count: int) -> list[httpx.Request]:
+        """Let the task's run be in this state; answers with the orders it will get."""
+        orders: list[httpx.Request] = []
+        found = {"type": state, "name": state.title(), "timestamp": STAMP, "id": str(uuid4())}
+        run = {"id": task.flow_run_id, "flow_id": str(uuid4()), "state": found, "run_count": run_count}
+        self.mock.get(f"{API}/flow_runs/{task.flow_run_id}").respond(json=run)
+
+        def order(request: httpx.Request) -> httpx.Response:
+            orders.append(request)
+            return httpx.Response(201, json={"status": "ACCEPT", "details": {"type": "accept_details"}, "state": found})
+
+        self.mock.post(url__regex=f"{API}/flow_runs/{task.flow_run_id}/.*").mock(side_effect=order)
+        return orders
 
     def _pool(self, request: httpx.Request) -> httpx.Response:
         name = request.url.path.rsplit("/", 1)[-1]
@@ -167,3 +182,24 @@ async def test_a_run_that_was_faster_than_its_dispatcher_keeps_its_own_id(
     prefect.create.mock(side_effect=create)
     await dispatcher.fill("gpu")
     assert queue.get(task.id).flow_run_id == own
+
+
+@pytest.mark.parametrize(
+    ("state", "run_count", "told"),
+    [
+        ("PAUSED", 1, "resume"),  # a suspended orchestrator sums up
+        ("SCHEDULED", 1, None),  # one that was resumed already is on its way to that
+        ("SCHEDULED", 0, "set_state"),  # a run that has not begun has nothing to do any more
+        ("RUNNING", 1, None),  # its heartbeat tells it
+        ("COMPLETED", 1, None),
+    ],
+)
+async def test_the_run_of_an_ended_task_is_brought_to_its_end(
+    prefect: FakePrefect, queue: MemoryQueue, dispatcher: Dispatcher, state: str, run_count: int, told: str | None
+) -> None:
+    [task] = enqueue(queue)
+    await dispatcher.fill("gpu")
+    queue.cancel(task.id)
+    asked = prefect.play_run(queue.get(task.id), state, run_count)
+    await settle_run(dispatcher.client, queue.get(task.id))
+    assert [request.url.path.rsplit("/", 1)[-1] for request in asked] == ([told] if told else [])
