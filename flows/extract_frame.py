@@ -10,7 +10,8 @@ from prefect.client.schemas.objects import State
 from tasks.clips import extract
 from tasks.finish import deliver
 from tasks.params.clips import FrameParams
-from tasks.runs import Output, Work, perform
+from tasks.runs import perform
+from tasks.work import Output, Work
 
 
 @flow(name="extract_frame")

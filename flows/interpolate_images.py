@@ -10,7 +10,8 @@ from prefect.client.schemas.objects import State
 from tasks.clips import interpolate
 from tasks.finish import deliver
 from tasks.params.clips import InterpolateParams
-from tasks.runs import Output, Work, perform
+from tasks.runs import perform
+from tasks.work import Output, Work
 
 
 @flow(name="interpolate_images")

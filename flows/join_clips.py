@@ -7,10 +7,11 @@ from typing import Any
 from prefect import flow
 from prefect.client.schemas.objects import State
 
-from tasks.clips import join
 from tasks.finish import deliver
+from tasks.joining import join
 from tasks.params.clips import JoinParams
-from tasks.runs import Output, Work, perform
+from tasks.runs import perform
+from tasks.work import Output, Work
 
 
 @flow(name="join_clips")

@@ -12,7 +12,7 @@ from prefect.logging import get_run_logger
 
 from tasks.dispatch import UNREACHABLE, Dispatcher
 from tasks.polling import Look, look_once, wait_for_change
-from tasks.runs import Site
+from tasks.work import Site
 
 
 @flow(name="poll", flow_run_name="poll")

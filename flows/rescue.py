@@ -12,7 +12,7 @@ from prefect.logging import get_run_logger
 from tasks.dispatch import Dispatcher
 from tasks.pruning import prune_once
 from tasks.rescue import rescue_once
-from tasks.runs import Site
+from tasks.work import Site
 
 
 @flow(name="rescue", flow_run_name="rescue")

@@ -11,7 +11,8 @@ from prefect.flow_runs import asuspend_flow_run
 
 from blocks.queue.model import Outcome
 from tasks.orchestration import Situation, fan_out, look, plan, show_plan, sum_up
-from tasks.runs import Site, Work, perform_ending
+from tasks.runs import perform_ending
+from tasks.work import Site, Work
 
 
 @flow(name="travel_orchestrator")

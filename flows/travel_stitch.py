@@ -9,9 +9,10 @@ from prefect.client.schemas.objects import State
 
 from tasks import story
 from tasks.params.travel import StitchParams
-from tasks.runs import Output, Work, perform
+from tasks.runs import perform
 from tasks.segments import draw_contact_sheet, facts, fetch_segments, stitch_segments, store_output
 from tasks.travel import details_of
+from tasks.work import Output, Work
 
 
 @flow(name="travel_stitch")

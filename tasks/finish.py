@@ -5,8 +5,8 @@ from __future__ import annotations
 from tasks import story
 from tasks.clips import Made
 from tasks.media.contact_sheet import small_contact_sheet
-from tasks.runs import Output, Work
 from tasks.segments import facts, store_output
+from tasks.work import Output, Work
 
 
 async def deliver(work: Work, made: Made) -> Output:

@@ -26,9 +26,9 @@ from tasks.media.images import read_image
 from tasks.media.probe import probe
 from tasks.media.timeline import Timeline
 from tasks.params.travel import TravelDetails, TravelParams
-from tasks.runs import Site, Work
 from tasks.step import step
 from tasks.travel import children, refuse_too_long, timeline_of
+from tasks.work import Site, Work
 
 
 class Situation(Enum):

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import os
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from collections.abc import Awaitable, Callable
+from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import State
@@ -18,103 +14,22 @@ from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_delay, wait_random_exponential
 
-from blocks.engine import EngineChoice
 from blocks.queue.errors import QueueUnavailable, StaleClaim, TaskEnded, UnknownTask
-from blocks.queue.model import Claim, Outcome, Status, Task
-from blocks.queue.protocol import RUNNING_LEASE, TaskQueue
-from blocks.storage.protocol import Storage, StorageError, StorageUnavailable
-from blocks.workspace import WORKSPACE, Workspace
+from blocks.queue.model import Claim, Outcome, Status
+from blocks.storage.protocol import StorageError, StorageUnavailable
 from tasks import story
-from tasks.claims import Hold, hold
+from tasks.claims import hold
 from tasks.dispatch import UNREACHABLE, Dispatcher, follow_up
 from tasks.engines.protocol import EngineError, EngineOutOfMemory
 from tasks.errors import InvalidInput, Stopped
-from tasks.files import WorkFolder
 from tasks.kinds import find_kind
 from tasks.media.errors import MediaError
-from tasks.params.base import Params
-
-Logger = logging.Logger | logging.LoggerAdapter[logging.Logger]
-P = TypeVar("P", bound=Params)
-R = TypeVar("R")
-A = ParamSpec("A")
+from tasks.work import Output, Site, Work, persist
 
 #: Asking again would give the same answer: fail at once.
 _HOPELESS = (InvalidInput, MediaError, EngineError, StorageError)
 _WORTH_A_RETRY = (EngineOutOfMemory, StorageUnavailable)
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """What a body made. `made_now` is False when an earlier attempt's finished file was used."""
-
-    location: str | None
-    result: dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Site:
-    """What a flow run finds in the workspace block, opened."""
-
-    queue: TaskQueue
-    storage: Storage
-    engines: EngineChoice
-    work_dir: Path
-
-    @staticmethod
-    @contextlib.asynccontextmanager
-    async def open() -> AsyncIterator[Site]:
-        workspace = cast(Workspace, await Workspace.aload(WORKSPACE))
-        queue = await asyncio.to_thread(workspace.queue.open)
-        try:
-            yield Site(queue, workspace.storage.open(), workspace.engines, workspace.work_dir)
-        finally:
-            await asyncio.to_thread(queue.close)
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """What a body gets: its task, the site, and the claim that it works under."""
-
-    task: Task
-    attempt: int
-    site: Site
-    held: Hold
-    dispatcher: Dispatcher
-    log: Logger
-
-    @property
-    def folder(self) -> WorkFolder:
-        return WorkFolder(self.site.work_dir, self.task.id)
-
-    def params(self, model: type[P]) -> P:
-        """Raises `InvalidInput` naming the field; warns of what nothing reads."""
-        params = model.read(self.task.params)
-        if unknown := params.unknown():
-            self.log.warning("params_ignored task_id=%s fields=%s", self.task.id, ",".join(unknown))
-        return params
-
-    async def orchestrator(self, task_id: str) -> Task:
-        """The row that holds a child's payload."""
-        try:
-            return await asyncio.to_thread(self.site.queue.get, task_id)
-        except UnknownTask:
-            raise InvalidInput(f"orchestrator_task_id_ref: there is no task {task_id!r}.") from None
-
-    async def fetch(self, location: str) -> Path:
-        """An input as a local file."""
-        return await asyncio.to_thread(self.site.storage.fetch, location, self.folder.path)
-
-    async def end(self, verb: Callable[..., Outcome], *args: Any, **kwargs: Any) -> Outcome:
-        """The body's last act: a verb of the queue that gives the claim up, called with task id and token first."""
-        self.held.seal()
-        return await _persist(verb, self.task.id, self.held.claim.token, *args, **kwargs)
-
-    async def compute(self, body: Callable[A, R], *args: A.args, **kwargs: A.kwargs) -> R:
-        """Run blocking work in a thread, so that signals and other coroutines are served meanwhile."""
-        return await asyncio.to_thread(body, *args, **kwargs)
 
 
 Body = Callable[[Work], Awaitable[Output]]
@@ -198,7 +113,7 @@ async def _failed(work: Work, claim: Claim, error: Exception) -> State[Any]:
     work.log.error("task_failed task_id=%s attempt=%s", claim.task.id, work.attempt, exc_info=not hopeless)
     message = str(error) if hopeless else f"{type(error).__name__}: {error}"
     try:
-        outcome = await _persist(work.site.queue.fail, claim.task.id, claim.token, message, retry=not hopeless)
+        outcome = await persist(work.site.queue.fail, claim.task.id, claim.token, message, retry=not hopeless)
     except (StaleClaim, TaskEnded) as gone:
         return Cancelled(message=f"Stopped: {gone}; before that: {message}")
     await follow_up(work.dispatcher, outcome)
@@ -225,19 +140,6 @@ async def _cancelled_in_prefect(client: PrefectClient) -> bool:
     except UNREACHABLE:
         return False  # nobody can have cancelled it there; at worst the rescue finds the run Cancelled
     return run.state is not None and (run.state.is_cancelling() or run.state.is_cancelled())
-
-
-async def _persist(verb: Callable[A, R], *args: A.args, **kwargs: A.kwargs) -> R:
-    """A write of the outcome, tried again while the store is away, for as long as the lease can hold."""
-    async for attempt in AsyncRetrying(
-        retry=retry_if_exception_type(QueueUnavailable),
-        wait=wait_random_exponential(multiplier=0.2, max=5),
-        stop=stop_after_delay(RUNNING_LEASE),
-        reraise=True,
-    ):
-        with attempt:
-            return await asyncio.to_thread(verb, *args, **kwargs)
-    raise AssertionError("unreachable: the last attempt raises")
 
 
 def _worker() -> str:

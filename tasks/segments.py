@@ -20,8 +20,8 @@ from tasks.media.stitch import StitchReport, stitch
 from tasks.media.timeline import Timeline
 from tasks.params.base import parse_size
 from tasks.params.travel import SegmentParams, StitchParams, TravelDetails
-from tasks.runs import Work
 from tasks.step import step
+from tasks.work import Work
 
 
 @dataclass(frozen=True, slots=True)
