@@ -55,9 +55,9 @@ def run_demo(
             family = follow(queue, task.id, screen, pause=_pause(stack, begun + deadline))
         _wait_for_summary(stack, family)
     took = time.monotonic() - begun
-    screen.document({"task": family.task.id, "output": family.task.output_location, "seconds": round(took, 1)})
     if family.task.status is not Status.COMPLETE:
         raise DemoFailed(f"The travel is {family.task.status}: {family.task.error_message}", _where(settings))
+    screen.document({"task": family.task.id, "output": family.task.output_location, "seconds": round(took, 1)})
     tell(screen, settings, family, account(stack.timings, family), took)
     return ExitCode.OK
 

@@ -60,6 +60,8 @@ async def plan(work: Work) -> Plan:
     details = work.params(TravelParams).orchestrator_details
     if details.segment_count == 0:
         return Plan(details, None, ())
+    if details.upscale_factor > 1:
+        work.log.warning("upscale_not_applied task_id=%s factor=%s", work.task.id, details.upscale_factor)
     await _check_anchors(work, details)
     engine = capabilities(work.site.engines.video)
     timeline = timeline_of(details, grid=engine.frame_grid, preceding=await _preceding(work, details))

@@ -152,7 +152,8 @@ def _spread(name: str, values: Sequence[T], count: int) -> list[T]:
     if len(values) == 1:
         return list(values) * count
     if len(values) != count:
-        raise ValueError(f"{name}: needs 1 or {count} elements, and there are {len(values)}")
+        wanted = "1 element" if count == 1 else f"1 or {count} elements"
+        raise ValueError(f"{name}: needs {wanted}, and there are {len(values)}")
     return list(values)
 
 
