@@ -105,6 +105,11 @@ class Settings(BaseSettings):
         return self.home / "work"
 
     @property
+    def tmp_dir(self) -> Path:
+        """Temporary files of the processes that `up` starts; emptied at every start."""
+        return self.home / "tmp"
+
+    @property
     def logs_dir(self) -> Path:
         return self.home / "logs"
 

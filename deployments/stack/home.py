@@ -28,7 +28,14 @@ class Secrets:
 
 
 def prepare(settings: Settings) -> None:
-    for folder in (settings.home, settings.logs_dir, settings.work_dir, settings.storage_root, settings.prefect_home):
+    for folder in (
+        settings.home,
+        settings.logs_dir,
+        settings.work_dir,
+        settings.storage_root,
+        settings.prefect_home,
+        settings.tmp_dir,
+    ):
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -10,9 +10,12 @@ from deployments.stack.home import Secrets
 
 
 def base_environment(settings: Settings, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Ours minus every Prefect and Longtake variable (a person's profile must not leak in), plus the marker."""
+    """Ours minus every Prefect and Longtake variable (a person's profile must not leak in), plus the marker.
+
+    TMPDIR: workers keep a folder of a fixed name in it, which another user of the machine could own.
+    """
     kept = {name: value for name, value in environ.items() if not name.upper().startswith(("PREFECT_", PREFIX))}
-    return {**kept, MARKER: str(settings.home)}
+    return {**kept, MARKER: str(settings.home), "TMPDIR": str(settings.tmp_dir)}
 
 
 def client_environment(settings: Settings, connection: Connection) -> dict[str, str]:

@@ -147,6 +147,8 @@ class Stack:
         self._end_leftovers()  # first: they may hold the port that this home had
         # Leases of the former life: no run of it is alive, and one that expires later would free a new run's slot.
         shutil.rmtree(self.settings.prefect_home / "concurrency_leases", ignore_errors=True)
+        for left in self.settings.tmp_dir.iterdir():
+            shutil.rmtree(left, ignore_errors=True)
         secrets = home.load_secrets(self.settings.home)
         port = home.choose_server_port(self.settings)
         self.connection = Connection(f"http://127.0.0.1:{port}/api", secrets.auth_string, "longtake up")

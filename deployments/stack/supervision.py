@@ -12,6 +12,8 @@ from deployments.stack.process import Child
 
 _LOOK_SECONDS = 0.25
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
+#: So many deaths in a row, the last after half a minute of waiting, are no accident: its log is what a person needs.
+GIVE_UP_AFTER = 5
 #: A process that lived this long has earned a quick restart again.
 _STEADY_SECONDS = 60.0
 
@@ -75,11 +77,11 @@ class Supervisor:
     def look(self, entry: Watched, now: float) -> None:
         if entry.child.alive:
             return
-        if entry.revive is None:
+        if entry.due is None:
+            entry.due = now + entry.backoff.next_delay(now - entry.child.started_at)
+        if entry.revive is None or entry.backoff.failures > GIVE_UP_AFTER:
             self.failure = self.failure or entry.child.died()
             self.failed.set()
-        elif entry.due is None:
-            entry.due = now + entry.backoff.next_delay(now - entry.child.started_at)
         elif now >= entry.due:
             try:
                 successor = entry.revive()

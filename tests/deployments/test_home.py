@@ -10,6 +10,7 @@ import pytest
 from deployments.settings import Connection, Settings
 from deployments.stack import home
 from deployments.stack.errors import HomeInUse, StackError
+from deployments.stack.prefect_env import base_environment
 
 
 @pytest.fixture
@@ -41,6 +42,13 @@ def test_damaged_secrets_are_not_replaced_silently(settings: Settings) -> None:
     (settings.home / "secrets.json").write_text("{")
     with pytest.raises(StackError, match="damaged"):
         home.load_secrets(settings.home)
+
+
+def test_temporary_files_of_our_processes_stay_at_home(settings: Settings) -> None:
+    """Prefect's workers share a folder below the system's temporary one, which the first user of a machine owns."""
+    environment = base_environment(settings, {"TMPDIR": "/shared"})
+    assert environment["TMPDIR"] == str(settings.tmp_dir)
+    assert settings.tmp_dir.is_dir()
 
 
 def test_a_second_up_learns_who_holds_the_home(settings: Settings) -> None:

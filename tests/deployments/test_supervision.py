@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from deployments.stack.process import Child, Recipe
-from deployments.stack.supervision import Backoff, Supervisor, Watched
+from deployments.stack.supervision import GIVE_UP_AFTER, Backoff, Supervisor, Watched
 
 
 @pytest.fixture
@@ -60,6 +60,14 @@ def test_a_dead_process_is_revived_after_its_delay(child: Child, recipe: Recipe)
     supervisor.look(entry, now + 1)
     assert entry.child is successors[0]
     successors[0].end(signal.SIGKILL)
+
+
+def test_a_process_that_dies_again_and_again_is_given_up_with_its_reason(child: Child) -> None:
+    entry, supervisor = Watched(dead(child), revive=lambda: child), Supervisor()
+    entry.backoff.failures = GIVE_UP_AFTER
+    supervisor.look(entry, time.monotonic())
+    assert supervisor.failed.is_set()
+    assert "sleeper was killed by signal 9" in str(supervisor.failure)
 
 
 def test_the_death_of_one_that_cannot_be_revived_is_told_with_its_reason(child: Child) -> None:
