@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from blocks.queue.model import Status, Task, TaskSpec
+from tasks.media.video import read_frame
 from tasks.travel import travel_spec
 from tests.flows.lab import Lab, film_length, until
 
@@ -90,6 +92,23 @@ def test_a_run_that_comes_a_second_time_does_nothing(lab: Lab, finished: Task) -
 def test_unchained_segments_and_zero_overlap_make_a_plain_concatenation(lab: Lab) -> None:
     task = lab.wait(lab.travel(3, overlaps=[0], chain_segments=False))
     assert film_length(task.output_location) == 34
+
+
+def test_a_travel_continues_a_video_and_begins_with_it(lab: Lab, finished: Task) -> None:
+    """The video is segment −1: its 30 frames come first, and one overlap follows it."""
+    images = lab.pictures(2)
+    spec = travel_spec(
+        images,
+        frames=[17],
+        overlaps=[4],
+        size="256x144",
+        continue_from_video_resolved_path=finished.output_location,
+    )
+    task = lab.wait(lab.enqueue(spec))
+    assert task.status is Status.COMPLETE, task.error_message
+    assert film_length(task.output_location) == 30 + 17 + 17 - 4 - 4
+    first = [read_frame(str(location), 0) for location in (task.output_location, finished.output_location)]
+    assert np.abs(first[0].astype(int) - first[1]).mean() < 3
 
 
 def test_zero_segments_complete_at_once_and_say_so(lab: Lab) -> None:
