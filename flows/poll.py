@@ -10,6 +10,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.logging import get_run_logger
 
+from blocks.queue.errors import QueueError
 from tasks.dispatch import UNREACHABLE, Dispatcher
 from tasks.polling import Look, look_once, wait_for_change
 from tasks.work import Site
@@ -29,9 +30,9 @@ async def poll(period: float = 60.0, interval: float = 0.5) -> int:
         while True:
             try:
                 dispatched += await look_once(look)
-            except UNREACHABLE as error:
+            except (*UNREACHABLE, QueueError) as error:
                 log.warning("poll_look_failed error=%s", error)
-                await asyncio.sleep(2.0)  # the server is away; its own worker retries as patiently
+                await asyncio.sleep(2.0)  # the server or the store is away: try again
             left = ends - time.monotonic()
             if left <= 0:
                 return dispatched

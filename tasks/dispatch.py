@@ -73,7 +73,7 @@ class Dispatcher:
         return started
 
     async def room(self, pool: str) -> int:
-        """Free slots of a pool: its limit minus what is on its way. None while no worker serves it."""
+        """Free slots of a pool: its limit minus what is on its way. Zero while no worker serves it."""
         found = await self.client.read_work_pool(pool)
         if found.is_paused or (found.status is not None and found.status.value != "READY"):
             return 0
@@ -145,18 +145,22 @@ class Dispatcher:
         claims = await asyncio.to_thread(
             self.queue.claim, self.worker_id, limit=room, task_types=types, task_ids=ids, request_id=str(uuid4())
         )
-        for claim in claims:
-            await self._start_or_release(claim)
+        for index, claim in enumerate(claims):
+            try:
+                await self._start_and_note(claim)
+            except UNREACHABLE as error:
+                log.warning("dispatch_failed task_id=%s attempt=%s error=%s", claim.task.id, claim.attempt, error)
+                await self._release(claims[index:])
+                raise
         return len(claims)
 
-    async def _start_or_release(self, claim: Claim) -> None:
-        try:
-            run = await self.start(claim)
-        except UNREACHABLE as error:
-            log.warning("dispatch_failed task_id=%s attempt=%s error=%s", claim.task.id, claim.attempt, error)
+    async def _release(self, claims: Iterable[Claim]) -> None:
+        for claim in claims:
             with contextlib.suppress(StaleClaim):  # Prefect kept us waiting until the lease was over
                 await asyncio.to_thread(self.queue.release, claim.task.id, claim.token)
-            raise
+
+    async def _start_and_note(self, claim: Claim) -> None:
+        run = await self.start(claim)
         with contextlib.suppress(StaleClaim):  # the run was faster and has taken the claim over, with its own id
             await asyncio.to_thread(self.queue.dispatched, claim.task.id, claim.token, str(run.id))
         log.info("task_dispatched task_id=%s attempt=%s flow_run_id=%s", claim.task.id, claim.attempt, run.id)

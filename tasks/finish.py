@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from tasks import story
 from tasks.clips import Made
-from tasks.media.contact_sheet import small_contact_sheet
 from tasks.segments import facts, store_output
 from tasks.work import Output, Work
 
@@ -13,8 +12,6 @@ async def deliver(work: Work, made: Made) -> Output:
     stored = await store_output(work, made.path)
     await story.link(f"output-{work.task.id}", stored.location, made.path.name)
     if made.frames > 1:
-        sheet = made.path.with_name("contact_sheet_small.jpg")
-        await work.compute(small_contact_sheet, made.path, sheet)
-        await story.picture(f"contact-sheet-{work.task.id}", sheet, "Contact sheet")
+        await story.contact_sheet(work.task.id, made.path)
     width, height = made.size
     return Output(stored.location, facts(stored, frames=made.frames, seed=made.seed, width=width, height=height))

@@ -20,7 +20,6 @@ from tasks import story
 from tasks.engines.registry import capabilities
 from tasks.errors import InvalidInput
 from tasks.intake import enqueue
-from tasks.media.contact_sheet import small_contact_sheet
 from tasks.media.errors import MediaError
 from tasks.media.images import read_image
 from tasks.media.probe import probe
@@ -137,22 +136,14 @@ async def sum_up(site: Site, task_id: str) -> State[Any]:
     await story.table(f"timings-{task_id}", "What each part took", timing_rows(parts))
     if task.status is Status.COMPLETE and task.output_location:
         await story.link(f"film-{task_id}", task.output_location, "Film")
-        await _show_contact_sheet(site, task)
+        film = await asyncio.to_thread(site.storage.fetch, task.output_location, site.work_dir)
+        await story.contact_sheet(task_id, film)
         return Completed(message=task.output_location)
     if task.status is Status.CANCELLED:
         return Cancelled(message=task.error_message or "The travel was cancelled.")
     if task.status is Status.FAILED:
         return Failed(message=task.error_message or "The travel failed.")
     return Completed(message="Nothing to do.")
-
-
-async def _show_contact_sheet(site: Site, task: Task) -> None:
-    work = site.work_dir / task.id
-    work.mkdir(parents=True, exist_ok=True)
-    film = await asyncio.to_thread(site.storage.fetch, str(task.output_location), work)
-    sheet = await asyncio.to_thread(small_contact_sheet, film, work / "contact_sheet_small.jpg")
-    await story.picture(f"contact-sheet-{task.id}", sheet, "Contact sheet")
-    sheet.unlink()
 
 
 def timing_rows(parts: Sequence[Task]) -> list[dict[str, Any]]:

@@ -14,7 +14,7 @@ from tasks.engines.protocol import Frame, Request
 from tasks.errors import InvalidInput
 from tasks.files import store
 from tasks.generation import Clip, Finish, Maker, anchor, conformed, last_frames, make_clip
-from tasks.media.contact_sheet import contact_sheet, small_contact_sheet
+from tasks.media.contact_sheet import contact_sheet
 from tasks.media.encoding import frame_rate
 from tasks.media.stitch import StitchReport, stitch
 from tasks.media.timeline import Timeline
@@ -176,8 +176,7 @@ async def stitch_segments(
 async def draw_contact_sheet(work: Work, film: Path) -> Stored:
     """Store the sheet beside the film, and show a small one in the Prefect UI."""
     sheet = await work.compute(contact_sheet, film, film.with_name("contact_sheet.jpg"))
-    small = await work.compute(small_contact_sheet, film, film.with_name("contact_sheet_small.jpg"))
-    await story.picture(f"contact-sheet-{work.task.id}", small, "Contact sheet")
+    await story.contact_sheet(work.task.id, film)
     return await store_output(work, sheet)
 
 

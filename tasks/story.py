@@ -6,12 +6,12 @@ import asyncio
 import base64
 import contextlib
 import logging
+import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import httpx
 from prefect.artifacts import (
     acreate_image_artifact,
     acreate_link_artifact,
@@ -22,11 +22,12 @@ from prefect.artifacts import (
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.sorting import ArtifactSort
-from prefect.exceptions import PrefectException
 
 from blocks.queue.model import Status, Task
 from blocks.queue.protocol import TaskQueue
+from tasks.dispatch import UNREACHABLE
 from tasks.heartbeat import Progress
+from tasks.media.contact_sheet import small_contact_sheet
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +100,13 @@ async def link(key: str, location: str, text: str) -> None:
     await _quietly(acreate_link_artifact(link=url, link_text=text, key=key, description=location))
 
 
+async def contact_sheet(task_id: str, film: Path) -> None:
+    """A small sheet of a film, as a picture in the UI; nothing is left on the disk."""
+    with tempfile.TemporaryDirectory(prefix="longtake-") as folder:
+        sheet = await asyncio.to_thread(small_contact_sheet, film, Path(folder) / "contact_sheet.jpg")
+        await picture(f"contact-sheet-{task_id}", sheet, "Contact sheet")
+
+
 async def picture(key: str, path: Path, description: str) -> None:
     """A small local picture, such as a contact sheet; one that is too large is left to its link."""
     content = await asyncio.to_thread(path.read_bytes)
@@ -113,6 +121,6 @@ async def _quietly(call: Any) -> Any:
     """An artifact that could not be written is a line in the log, never the end of a task."""
     try:
         return await call
-    except (httpx.HTTPError, PrefectException, OSError) as error:
+    except UNREACHABLE as error:
         log.warning("artifact_not_written error=%s", error)
         return None

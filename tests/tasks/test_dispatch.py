@@ -148,6 +148,16 @@ async def test_a_claim_that_could_not_be_dispatched_is_released(
     assert (row.status, row.attempts) == (Status.QUEUED, 0)
 
 
+async def test_when_one_dispatch_fails_the_rest_of_its_batch_is_released_too(
+    prefect: FakePrefect, queue: MemoryQueue, dispatcher: Dispatcher
+) -> None:
+    tasks = enqueue(queue, 2)
+    prefect.create.mock(side_effect=httpx.ConnectError("refused"))
+    with pytest.raises(UNREACHABLE):
+        await dispatcher.fill("gpu")
+    assert [(row.status, row.attempts) for row in (queue.get(task.id) for task in tasks)] == [(Status.QUEUED, 0)] * 2
+
+
 async def test_an_attempt_that_was_handed_back_gets_a_run_of_its_own(
     prefect: FakePrefect, queue: MemoryQueue, dispatcher: Dispatcher
 ) -> None:
