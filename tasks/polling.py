@@ -28,8 +28,8 @@ async def look_once(look: Look) -> int:
     if time.monotonic() - look.rescued_at >= RESCUE_EVERY:
         await rescue_once(look.dispatcher)
         look.rescued_at = time.monotonic()
-    counts = await asyncio.to_thread(look.dispatcher.queue.counts)
-    wanted = {find_kind(name).pool for name, ready in counts.ready_by_type.items() if ready and is_known(name)}
+    ready = await asyncio.to_thread(look.dispatcher.queue.ready_by_type)
+    wanted = {find_kind(name).pool for name, number in ready.items() if number and is_known(name)}
     return sum([await look.dispatcher.fill(pool) for pool in POOLS if pool in wanted])
 
 

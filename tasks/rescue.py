@@ -50,8 +50,8 @@ async def rescue_once(dispatcher: Dispatcher) -> int:
 
 async def refuse_unknown_types(queue: TaskQueue) -> None:
     """Nothing would ever claim a type that no deployment serves: fail it, naming the nearest."""
-    counts = await asyncio.to_thread(queue.counts)
-    unknown = [name for name in counts.ready_by_type if not is_known(name)]
+    ready = await asyncio.to_thread(queue.ready_by_type)
+    unknown = [name for name in ready if not is_known(name)]
     if not unknown:
         return
     for claim in await asyncio.to_thread(queue.claim, "dispatcher_unknown_types", limit=_PAGE, task_types=unknown):

@@ -7,7 +7,7 @@ raises, so a verb may check and write in the order that reads best.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -311,6 +311,10 @@ class EmbeddedQueue(ABC):
     def counts(self) -> Counts:
         with self._read() as rows:
             return rows.counts(self._clock())
+
+    def ready_by_type(self) -> Mapping[str, int]:
+        with self._read() as rows:
+            return rows.ready_by_type(self._clock())
 
     def predecessors(self, task_id: str) -> list[Predecessor]:
         with self._read() as rows:

@@ -63,6 +63,12 @@ class NotRetryable(QueueError):
     code = "not_retryable"
 
 
+class NotAllowed(QueueError):
+    """Your key does not allow this, on this queue or for these tasks; nothing was changed."""
+
+    code = "forbidden"
+
+
 class QueueUnavailable(QueueError):
     """The store could not be reached or stayed busy; nothing is known to have changed. Try again."""
 

@@ -112,8 +112,11 @@ class MemoryRows:
             complete=having(Status.COMPLETE),
             failed=having(Status.FAILED),
             cancelled=having(Status.CANCELLED),
-            ready_by_type=dict(sorted(Counter(task.task_type for task in ready).items())),
+            ready_by_type=self.ready_by_type(now),
         )
+
+    def ready_by_type(self, now: datetime) -> dict[str, int]:
+        return dict(sorted(Counter(task.task_type for task in self._tasks() if self._is_ready(task, now)).items()))
 
     def ready(
         self,

@@ -204,6 +204,10 @@ class TaskQueue(Protocol):
         """Every task in exactly one of the totals: blocked also if delayed, waiting rather than in_progress."""
         ...
 
+    def ready_by_type(self) -> Mapping[str, int]:
+        """The part of `counts` that a dispatcher needs; its cost does not grow with the history."""
+        ...
+
     def predecessors(self, task_id: str) -> list[Predecessor]:
         """Its dependencies in the order given at enqueue. Refuses: `UnknownTask`."""
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
@@ -47,6 +47,8 @@ class Rows(Protocol):
     def completed_segments(self, run_id: str) -> list[CompletedSegment]: ...
 
     def counts(self, now: datetime) -> Counts: ...
+
+    def ready_by_type(self, now: datetime) -> Mapping[str, int]: ...
 
     def ready(
         self,

@@ -66,8 +66,10 @@ class SqliteRows:
 
     def counts(self, now: datetime) -> Counts:
         (totals,) = self._dicts("counts", now=_text(now))
-        by_type = dict(self._run("ready_by_type", now=_text(now)).fetchall())
-        return Counts(**totals, ready_by_type=by_type)
+        return Counts(**totals, ready_by_type=self.ready_by_type(now))
+
+    def ready_by_type(self, now: datetime) -> dict[str, int]:
+        return dict(self._run("ready_by_type", now=_text(now)).fetchall())
 
     def ready(
         self,

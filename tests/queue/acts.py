@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -18,12 +18,15 @@ class FakeClock:
 
     def __init__(self) -> None:
         self.now = datetime(2030, 1, 1, 12, tzinfo=UTC)
+        #: A store with a clock of its own is told here.
+        self.on_move: Callable[[datetime], object] = lambda now: None
 
     def __call__(self) -> datetime:
         return self.now
 
     def advance(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
+        self.on_move(self.now)
 
 
 class BackendTests:
@@ -31,6 +34,10 @@ class BackendTests:
 
     def open_queue(self, clock: FakeClock) -> TaskQueue:
         raise NotImplementedError
+
+    def new_project(self) -> str:
+        """A second project of the same owner."""
+        return fresh_id()
 
     @pytest.fixture
     def clock(self) -> FakeClock:

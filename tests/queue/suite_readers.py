@@ -39,7 +39,7 @@ class Reading(BackendTests):
         assert queue.list(TaskFilter(limit=0)) == []
 
     def test_a_list_can_be_narrowed(self, queue: TaskQueue) -> None:
-        project = fresh_id()
+        project = self.new_project()
         parent = enqueue(queue, task_type="analysis", project_id=project)
         child = enqueue(queue, parent_id=parent)
         done = enqueue(queue)
@@ -84,6 +84,14 @@ class Reading(BackendTests):
             cancelled=1,
             ready_by_type={"analysis": 1, "single_image": 2},
         )
+
+    def test_a_dispatcher_reads_what_is_ready_without_the_history(self, queue: TaskQueue, clock: FakeClock) -> None:
+        enqueue(queue, task_type="analysis")
+        enqueue(queue, scheduled_at=clock.now + timedelta(seconds=5))
+        complete(queue, enqueue(queue))
+        assert queue.ready_by_type() == {"analysis": 1}
+        clock.advance(5)
+        assert queue.ready_by_type() == queue.counts().ready_by_type == {"analysis": 1, "single_image": 1}
 
     def test_a_task_that_became_due_counts_as_ready_before_anybody_claims(
         self, queue: TaskQueue, clock: FakeClock
