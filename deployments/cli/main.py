@@ -35,6 +35,7 @@ _COMMANDS = (
     ("up", "machine:up", "Run everything here until Ctrl-C: server, workers, poller."),
     ("travel", "travel:app", "Turn images into a film."),
     ("task", "task:app", "Create tasks and follow them."),
+    ("supabase", "supabase:app", "Run a local Supabase: database, edge functions, storage, auth."),
     ("doctor", "doctor:doctor", "Check this installation and say what to do about what is wrong."),
     ("setup", "machine:setup", "Make the Prefect server you point at ready."),
     ("version", "machine:version", "Say which versions run here."),

@@ -76,7 +76,7 @@ def free_port() -> int:
         return port
 
 
-def _is_free(port: int) -> bool:
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # the last life's connections may linger
         try:
@@ -89,7 +89,7 @@ def _is_free(port: int) -> bool:
 def choose_server_port(settings: Settings) -> int:
     """The port asked for, else the one this home had before (people keep its links), else any free one."""
     if settings.server_port:
-        if not _is_free(settings.server_port):
+        if not is_free(settings.server_port):
             raise StackError(
                 f"Port {settings.server_port} is taken by another program.",
                 "End that program, or set LONGTAKE_SERVER_PORT to another port (0: any free one).",
@@ -99,7 +99,7 @@ def choose_server_port(settings: Settings) -> int:
         former = int(json.loads(settings.server_file.read_text())["port"])
     except (OSError, ValueError, KeyError, TypeError):
         return free_port()
-    return former if _is_free(former) else free_port()
+    return former if is_free(former) else free_port()
 
 
 def write_connection(settings: Settings, connection: Connection, port: int) -> None:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import os
 import signal
 import sys
-import threading
-import time
+
+from deployments.stack import lifeline
 
 #: What each kind of process will import anyway.
 PRELOAD = {
@@ -24,20 +23,15 @@ PRELOAD = {
 
 def main() -> None:
     kind, *arguments = sys.argv[1:]
-    lifeline = int(os.environ.pop("LONGTAKE_LIFELINE"))
-    os.set_inheritable(lifeline, False)
+    line = lifeline.take()
     # A parent in the background of a shell hands down SIGINT ignored, and a worker turns its first SIGTERM into one.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for module in PRELOAD[kind]:
         with contextlib.suppress(ImportError):  # only early; what is really missing is told when it is needed
             importlib.import_module(module)
-    try:
-        os.write(lifeline, b"i")
-        if not os.read(lifeline, 1):
-            return
-    except OSError:  # the parent is gone
+    if not lifeline.wait_at_gate(line):
         return
-    threading.Thread(target=_end_with_parent, args=(lifeline,), name="lifeline", daemon=True).start()
+    lifeline.follow_parent(line)
     if kind == "setup":
         from deployments.setup import main as set_up_main
 
@@ -47,16 +41,6 @@ def main() -> None:
 
     sys.argv = ["prefect", *arguments]
     app()
-
-
-def _end_with_parent(lifeline: int) -> None:
-    """Block until the parent is gone, however it went; then end as if it had asked us to."""
-    with contextlib.suppress(OSError):
-        while os.read(lifeline, 64):
-            pass
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(10)
-    os.kill(os.getpid(), signal.SIGKILL)
 
 
 if __name__ == "__main__":

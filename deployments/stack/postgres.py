@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import importlib.util
 import os
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ import psutil
 
 from deployments.stack.errors import DatabaseMismatch, NotReady, StackError
 from deployments.stack.home import write_private
+from deployments.stack.lifeline import interrupted_with_parent
 from deployments.stack.process import Child, Recipe
 from deployments.stack.unprivileged import reachable_binaries, reachable_data_dir, unprivileged_ids
 
@@ -60,19 +59,45 @@ def find_binaries() -> Binaries:
     return Binaries(bin_dir, importlib.metadata.version(_PACKAGE))
 
 
+def binaries_in(bin_dir: Path) -> Binaries:
+    """The programs of another installation, such as /usr/lib/postgresql/15/bin."""
+    try:
+        said = subprocess.run([bin_dir / "postgres", "--version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise StackError(f"No PostgreSQL in {bin_dir}: {error}", "Name the folder of initdb and postgres.") from error
+    return Binaries(bin_dir, said.split()[2])
+
+
 def data_dir_in(folder: Path) -> Path:
     """Where a cluster kept in `folder` has its data, as its processes see it."""
     return folder.resolve() / "data"
+
+
+def _locale(major: int) -> tuple[str, ...]:
+    """The same order of texts everywhere; PostgreSQL 17 brings its own, older ones ask the system."""
+    if major < 17:
+        return ("--locale=C.UTF-8",)
+    return ("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8")
 
 
 class Postgres:
     """One cluster. Its data is kept; `durable=False` trades that for speed."""
 
     def __init__(
-        self, folder: Path, password: str, port: int, log: Path, env: dict[str, str], *, durable: bool
+        self,
+        folder: Path,
+        password: str,
+        port: int,
+        log: Path,
+        env: dict[str, str],
+        *,
+        durable: bool,
+        user: str = USER,
+        binaries: Binaries | None = None,
     ) -> None:
         self._ids = unprivileged_ids()
-        self._found = find_binaries()
+        self._found = binaries or find_binaries()
+        self._user = user
         self._bin = reachable_binaries(self._found.bin_dir, self._found.version, self._ids)
         self._password = password
         self._log = log
@@ -85,7 +110,7 @@ class Postgres:
 
     @property
     def url(self) -> str:
-        return f"postgresql+asyncpg://{USER}:{self._password}@127.0.0.1:{self.port}/{DATABASE}"
+        return f"postgresql+asyncpg://{self._user}:{self._password}@127.0.0.1:{self.port}/{DATABASE}"
 
     def create(self) -> None:
         """Make the cluster if there is none. Refuses one of another major version."""
@@ -111,9 +136,9 @@ class Postgres:
     def _initdb(self, password_file: Path) -> None:
         done = subprocess.run(
             [
-                *(str(self._bin / "initdb"), "--pgdata", str(self.data_dir), "--username", USER),
+                *(str(self._bin / "initdb"), "--pgdata", str(self.data_dir), "--username", self._user),
                 *("--auth=scram-sha-256", f"--pwfile={password_file}", "--encoding=UTF8", "--no-instructions"),
-                *("--locale=C", "--locale-provider=builtin", "--builtin-locale=C.UTF-8"),
+                *_locale(int(self._found.major)),
                 *(() if self._durable else ("--no-sync",)),
             ],
             env=self._env,
@@ -132,7 +157,9 @@ class Postgres:
         options = _OPTIONS if self._durable else {**_OPTIONS, **_FAST_AND_UNSAFE}
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]
         argv = [str(self._bin / "postgres"), "-D", str(self.data_dir), "-p", str(self.port), *settings]
-        self.child = Child(Recipe("postgres", argv, self._env, Path("/"), self._log, self._ids, _end_with_parent))
+        self.child = Child(
+            Recipe("postgres", argv, self._env, Path("/"), self._log, self._ids, interrupted_with_parent)
+        )
         return self.child
 
     def _forget_dead_postmaster(self) -> None:
@@ -173,13 +200,3 @@ class Postgres:
     def stop(self) -> None:
         if self.child:
             self.child.end(signal.SIGINT, patience=10)  # fast shutdown: ends sessions, writes a checkpoint
-
-
-def _end_with_parent() -> None:
-    """Runs in the child before exec: Linux sends SIGINT (fast shutdown) when the thread that started us is gone.
-
-    After the change of user, which would clear it. Elsewhere the next start ends a left-over PostgreSQL.
-    """
-    if sys.platform == "linux":
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGINT)

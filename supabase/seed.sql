@@ -1,0 +1,1 @@
+-- No rows: a new project begins empty. Tests and the demo make their own users and projects.
