@@ -1,0 +1,1 @@
+export { default } from "../claim-next-task/index.ts";

@@ -1,0 +1,1 @@
+export { default } from "../complete-task/index.ts";

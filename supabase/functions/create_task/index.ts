@@ -1,0 +1,1 @@
+export { default } from "../create-task/index.ts";

@@ -1,0 +1,1 @@
+export { default } from "../generate-upload-url/index.ts";

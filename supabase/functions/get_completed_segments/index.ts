@@ -1,0 +1,1 @@
+export { default } from "../get-completed-segments/index.ts";

@@ -1,0 +1,1 @@
+export { default } from "../get-predecessor-output/index.ts";

@@ -1,0 +1,1 @@
+export { default } from "../update-task-status/index.ts";
