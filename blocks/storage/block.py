@@ -1,4 +1,4 @@
-"""The storage as a Prefect block."""
+"""The storages as Prefect blocks."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pydantic import Field
 
 from blocks.storage.local import LocalStorage
 from blocks.storage.protocol import Storage
+from blocks.storage.supabase import SupabaseStorage
+from blocks.supabase.credentials import SupabaseCredentials
 
 
 class LocalFileStorage(Block):
@@ -21,3 +23,20 @@ class LocalFileStorage(Block):
 
     def open(self) -> Storage:
         return LocalStorage(self.root)
+
+
+class SupabaseFileStorage(Block):
+    """Inputs and outputs in the Storage of a Supabase project."""
+
+    _block_type_name = "Supabase file storage"
+    _block_type_slug = "longtake-supabase-storage"
+
+    credentials: SupabaseCredentials = Field(description="The project, its bucket and the key to it.")
+    allow_loopback: bool = Field(
+        default=False,
+        description="Also fetch inputs from this machine's own addresses. For the local stack only: with it, whoever "
+        "may enqueue a task can make a worker read from servers of its machine.",
+    )
+
+    def open(self) -> Storage:
+        return SupabaseStorage(self.credentials.access(), allow_loopback=self.allow_loopback)

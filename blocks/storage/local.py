@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import re
 import shutil
 import uuid
 from pathlib import Path
 
+from blocks.storage.names import safe_name, sha256_of
 from blocks.storage.protocol import Storage, StorageError, StorageUnavailable, Stored
-
-_CHUNK = 1 << 20
 
 
 class LocalStorage(Storage):
@@ -23,7 +20,7 @@ class LocalStorage(Storage):
         return self._store(source, self.root / safe_name(owner) / safe_name(task_id) / str(attempt) / safe_name(name))
 
     def put_input(self, source: Path, *, owner: str) -> Stored:
-        folder = self.root / safe_name(owner) / "inputs" / _sha256(source)[:32]
+        folder = self.root / safe_name(owner) / "inputs" / sha256_of(source)[:32]
         return self._store(source, folder / safe_name(source.name))
 
     def fetch(self, location: str, folder: Path) -> Path:  # noqa: ARG002  (nothing to copy: the file is here)
@@ -48,12 +45,12 @@ class LocalStorage(Storage):
     def _store(self, source: Path, target: Path) -> Stored:
         part = target.with_name(f".{uuid.uuid4().hex}.part")
         try:
-            wanted, size = _sha256(source), source.stat().st_size
+            wanted, size = sha256_of(source), source.stat().st_size
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source, part)
             with part.open("rb") as file:
                 os.fsync(file.fileno())  # Complete promises a readable file, also after a power cut
-            if _sha256(part) != wanted:
+            if sha256_of(part) != wanted:
                 raise StorageUnavailable(f"{target} was written with other bytes than {source}: check the disk.")
             part.replace(target)
         except OSError as error:
@@ -61,20 +58,3 @@ class LocalStorage(Storage):
         finally:
             part.unlink(missing_ok=True)
         return Stored(str(target), wanted, size)
-
-
-def safe_name(name: str) -> str:
-    """One path element of ASCII letters, digits, dot, dash and underscore; never empty, hidden or a way up."""
-    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "_", name).lstrip(".")
-    return cleaned[-120:] or "file"
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
-    except OSError as error:
-        raise StorageError(f"{str(path)!r} cannot be read: {error.strerror}. Check the path and its rights.") from error
-    return digest.hexdigest()

@@ -1,0 +1,3 @@
+from tests.supabase_stack import supabase
+
+__all__ = ["supabase"]
