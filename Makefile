@@ -15,6 +15,7 @@ demo: $(VENV)/base  ## Make a film from three sample pictures, with everything i
 	$(BIN)/longtake demo
 
 test: $(VENV)/dev  ## Run all tests
+	cd supabase/functions && $(CURDIR)/$(BIN)/deno task test
 	$(PYTEST)
 
 check: $(VENV)/dev  ## Lint, formatting, types, import contracts
@@ -22,6 +23,7 @@ check: $(VENV)/dev  ## Lint, formatting, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	cd supabase/functions && $(CURDIR)/$(BIN)/deno task check
 
 format: $(VENV)/dev  ## Format the code and correct what can be corrected
 	$(BIN)/ruff check --fix .
