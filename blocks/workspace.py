@@ -6,13 +6,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from uuid import UUID
 
 from prefect.blocks.core import Block
 from pydantic import Field
 
 from blocks.engine import EngineChoice
-from blocks.queue.block import SqliteTaskQueue
-from blocks.storage.block import LocalFileStorage
+from blocks.queue.block import SqliteTaskQueue, SupabaseTaskQueue
+from blocks.storage.block import LocalFileStorage, SupabaseFileStorage
+from blocks.supabase.credentials import SupabaseCredentials
 
 #: The block document that flows load.
 WORKSPACE = "longtake"
@@ -24,17 +26,32 @@ class Workspace(Block):
     _block_type_name = "Longtake workspace"
     _block_type_slug = "longtake-workspace"
 
-    queue: SqliteTaskQueue = Field(description="The task queue: the truth about every task.")
-    storage: LocalFileStorage = Field(description="Where inputs are read and outputs are stored.")
+    queue: SqliteTaskQueue | SupabaseTaskQueue = Field(description="The task queue: the truth about every task.")
+    storage: LocalFileStorage | SupabaseFileStorage = Field(description="Where inputs are read and outputs are stored.")
     engines: EngineChoice = Field(description="The engines that generate here.")
     work_dir: Path = Field(description="Scratch folder of this machine: finished clips wait here to be stored.")
 
 
 def save_workspace(queue_path: Path, storage_root: Path, engine: str, work_dir: Path) -> None:
     """Write (or overwrite) the workspace block on the Prefect server that the environment points at."""
-    Workspace(
-        queue=SqliteTaskQueue(path=queue_path.resolve()),
-        storage=LocalFileStorage(root=storage_root.resolve()),
-        engines=EngineChoice(video=engine),
-        work_dir=work_dir.resolve(),
-    ).save(WORKSPACE, overwrite=True)
+    queue = SqliteTaskQueue(path=queue_path.resolve())
+    _save(queue, LocalFileStorage(root=storage_root.resolve()), engine, work_dir)
+
+
+def save_supabase_workspace(
+    credentials: SupabaseCredentials, project_id: UUID | None, engine: str, work_dir: Path, *, allow_loopback: bool
+) -> None:
+    """The same for a Supabase project. The key is stored once, in a block of its own that the others refer to."""
+    credentials.save(WORKSPACE, overwrite=True)
+    queue = SupabaseTaskQueue(credentials=credentials, project_id=project_id)
+    _save(queue, SupabaseFileStorage(credentials=credentials, allow_loopback=allow_loopback), engine, work_dir)
+
+
+def _save(
+    queue: SqliteTaskQueue | SupabaseTaskQueue,
+    storage: LocalFileStorage | SupabaseFileStorage,
+    engine: str,
+    work_dir: Path,
+) -> None:
+    engines = EngineChoice(video=engine)
+    Workspace(queue=queue, storage=storage, engines=engines, work_dir=work_dir.resolve()).save(WORKSPACE, overwrite=True)

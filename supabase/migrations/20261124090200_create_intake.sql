@@ -14,7 +14,7 @@ $$;
 -- p_user_id: whose projects count; null: all.
 create function private.checked(t public.tasks, p_user_id uuid) returns public.tasks language plpgsql set search_path = '' as $$
 begin
-  perform private.check_text('task_type', t.task_type, 200);
+  perform private.check_task_type(t.task_type);
   perform private.check_params(t.params);
   perform private.check_integer('priority', t.priority, -1000, 1000);
   perform private.check_integer('max_attempts', t.max_attempts, 1, 100);

@@ -32,7 +32,7 @@ alter table private.horizon force row level security;
 -- Called for each task that becomes ready later than at its enqueue. Marks do not move until this transaction ends.
 create function private.ready_late(p_priority integer, p_order_key bigint) returns void language plpgsql set search_path = '' as $$
 begin
-  perform pg_advisory_xact_lock_shared(7203, 1);
+  perform pg_advisory_xact_lock_shared(7205, 1);
   insert into private.latecomers (priority, order_key)
     select p_priority, p_order_key
     where p_order_key < (select c.low from private.cursors c where c.priority = p_priority)
@@ -47,7 +47,7 @@ declare
   v_mark record;
   v_first bigint;
 begin
-  if not pg_try_advisory_xact_lock(7203, 1) then
+  if not pg_try_advisory_xact_lock(7205, 1) then
     return;
   end if;
   select * into v_horizon from private.horizon;

@@ -159,6 +159,23 @@ begin
   return json_build_object('owner', t.user_id, 'task_id', t.id, 'attempt', t.attempts);
 end $$;
 
+-- What an operator has to know about an installation, for the service: the schema's version, tables of ours without
+-- forced row-level security, and whether the bucket is there and readable by link.
+create function public.longtake_health(p_bucket text default 'image_uploads')
+returns json language plpgsql stable security definer set search_path = '' as $$
+begin
+  if private.acting_user(null) is not null then
+    perform private.refuse('LT009', 'Only the service may ask this.', 'Use the service key.');
+  end if;
+  return json_build_object(
+    'schema_version', public.longtake_schema_version(),
+    'unprotected_tables', (
+      select coalesce(json_agg(format('%I.%I', n.nspname, c.relname) order by 1), '[]')
+      from pg_class c join pg_namespace n on n.oid = c.relnamespace
+      where n.nspname in ('public', 'private') and c.relkind in ('r', 'p') and not (c.relrowsecurity and c.relforcerowsecurity)),
+    'bucket', (select json_build_object('public', b.public) from storage.buckets b where b.id = p_bucket));
+end $$;
+
 create function public.longtake_schema_version() returns text language sql immutable set search_path = '' as $$
   select '20261124'
 $$;

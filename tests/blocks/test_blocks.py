@@ -8,12 +8,23 @@ from prefect.blocks.core import Block
 from pydantic import SecretStr
 
 from blocks.engine import EngineChoice
-from blocks.queue.block import SqliteTaskQueue
+from blocks.queue.block import SqliteTaskQueue, SupabaseTaskQueue
 from blocks.queue.model import TaskSpec
-from blocks.storage.block import LocalFileStorage
-from blocks.workspace import Workspace
+from blocks.storage.block import LocalFileStorage, SupabaseFileStorage
+from blocks.supabase.credentials import SupabaseCredentials
+from blocks.workspace import WORKSPACE, Workspace, save_supabase_workspace, save_workspace
+from deployments.stack.api import PrefectApi
+from deployments.stack.stack import Stack
 
-BLOCKS = [Workspace, SqliteTaskQueue, LocalFileStorage, EngineChoice]
+BLOCKS = [
+    Workspace,
+    SqliteTaskQueue,
+    SupabaseTaskQueue,
+    LocalFileStorage,
+    SupabaseFileStorage,
+    SupabaseCredentials,
+    EngineChoice,
+]
 SECRET_NAME = re.compile(r"key|token|secret|password|auth", re.IGNORECASE)
 
 
@@ -33,7 +44,10 @@ def test_slugs_never_change() -> None:
     assert [block.get_block_type_slug() for block in BLOCKS] == [
         "longtake-workspace",
         "longtake-sqlite-queue",
+        "longtake-supabase-queue",
         "longtake-local-storage",
+        "longtake-supabase-storage",
+        "longtake-supabase-credentials",
         "longtake-engines",
     ]
 
@@ -49,3 +63,27 @@ def test_the_storage_block_opens_its_folder(tmp_path: Path) -> None:
     source.write_text("a")
     stored = LocalFileStorage(root=tmp_path / "storage").open().put_input(source, owner="u")
     assert stored.location.startswith(str(tmp_path / "storage"))
+
+
+@pytest.mark.stack
+def test_a_workspace_is_loaded_as_it_was_saved_whichever_queue_it_names(prefect_api: object, tmp_path: Path) -> None:
+    save_workspace(tmp_path / "queue.db", tmp_path / "storage", "motion", tmp_path)
+    assert isinstance(Workspace.load(WORKSPACE).queue, SqliteTaskQueue)
+    credentials = SupabaseCredentials(url="http://127.0.0.1:1", key=SecretStr("sb_secret_" + "x" * 30))
+    save_supabase_workspace(credentials, None, "motion", tmp_path, allow_loopback=True)
+    loaded = Workspace.load(WORKSPACE)
+    assert isinstance(loaded.queue, SupabaseTaskQueue)
+    assert isinstance(loaded.storage, SupabaseFileStorage)
+    assert loaded.queue.credentials.key == loaded.storage.credentials.key == credentials.key
+
+
+@pytest.mark.stack
+def test_the_key_of_a_project_stands_in_one_document_and_is_hidden_there(prefect_api: Stack, tmp_path: Path) -> None:
+    credentials = SupabaseCredentials(url="http://127.0.0.1:1", key=SecretStr("sb_secret_" + "y" * 30))
+    save_supabase_workspace(credentials, None, "motion", tmp_path, allow_loopback=True)
+    with PrefectApi(prefect_api.connection) as api:
+        documents = api.post("/block_documents/filter", {"include_secrets": True, "block_documents": {}})
+        shown = api.post("/block_documents/filter", {"include_secrets": False, "block_documents": {}})
+    with_key = [one["name"] for one in documents if one["data"].get("key") == "sb_secret_" + "y" * 30]
+    assert with_key == [WORKSPACE]
+    assert "sb_secret_y" not in str(shown)
