@@ -42,7 +42,7 @@ def run_demo(
     """Start everything, make the film, stop everything. Raises `StackError` or `QueueError` with the reason."""
     begun = time.monotonic()
     screen = screen or Screen(as_json=False)
-    settings = Settings.load(home=home)
+    settings = Settings.load(home=home, supabase_url="")  # whatever is set: a demo touches nobody's project
     pictures = list(images) or sorted(SAMPLES.glob("*.jpg"))[:3]
     if len(pictures) < 2:
         raise DemoFailed(f"There are no pictures in {SAMPLES}.", "Run this from a clone of the repository.")

@@ -13,6 +13,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from deployments.doctor_server import server_checks
+from deployments.doctor_supabase import supabase_checks
 from deployments.findings import Check, failed, passed
 from deployments.settings import Settings
 from deployments.stack.errors import StackError
@@ -34,7 +35,7 @@ def checks(settings: Settings) -> list[Check]:
     local: tuple[Callable[[Settings], Check], ...] = (
         _python, _packages, _home, _room, _media, _database, _queue, _leftovers,
     )  # fmt: skip
-    return [*(check(settings) for check in local), *server_checks(settings)]
+    return [*(check(settings) for check in local), *supabase_checks(settings), *server_checks(settings)]
 
 
 def _python(_settings: Settings) -> Check:
@@ -90,6 +91,8 @@ def _database(_settings: Settings) -> Check:
 
 
 def _queue(settings: Settings) -> Check:
+    if settings.supabase_url:
+        return passed("queue", "in the Supabase project")
     if not settings.queue_path.exists():
         return passed("queue", f"{settings.queue_path} (not made yet)")
     from blocks.queue.errors import QueueError

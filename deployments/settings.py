@@ -9,13 +9,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
+from uuid import UUID
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PREFIX = "LONGTAKE_"
 #: In the environment of every process that `up` starts, with the home as its value. Set by us, not by people.
 MARKER = "LONGTAKE_STACK"
+
+#: A key goes from process to process in the environment, where only its owner can read it.
+_KEY = f"{PREFIX}SUPABASE_KEY"
 
 POOLS = ("control", "cpu", "gpu")
 
@@ -69,6 +73,16 @@ class Settings(BaseSettings):
     gpu_slots: int = Field(1, ge=1, le=64, description="Runs at once in pool gpu.")
     server_port: int = Field(0, ge=0, le=65535, description="Port of the Prefect server that `up` starts; 0: any.")
     worker_poll_seconds: float = Field(1.0, ge=0.2, le=60, description="How often a worker looks for runs.")
+    supabase_url: str = Field(
+        "", description="A Supabase project as queue and storage, or `local`; empty: SQLite and a folder of the home."
+    )
+    supabase_key: SecretStr = Field(
+        SecretStr(""), description="The key to it: sb_secret_…, a user's JWT, or a token lt_…. Never in a command line."
+    )
+    supabase_project: UUID | None = Field(None, description="The row of its table projects that your tasks belong to.")
+    supabase_bucket: str = Field(
+        "image_uploads", description="Its Storage bucket; SUPABASE_VIDEO_BUCKET says the same."
+    )
     stop_grace_seconds: float = Field(20.0, ge=0, le=3600, description="How long Ctrl-C waits for running work.")
 
     @field_validator("home")
@@ -86,7 +100,19 @@ class Settings(BaseSettings):
         for name in environ:
             if name.upper().startswith(PREFIX) and name.upper() not in (*known, MARKER):
                 raise UnknownSetting(name, known)
+        if bucket := environ.get("SUPABASE_VIDEO_BUCKET"):
+            overrides.setdefault("supabase_bucket", environ.get(f"{PREFIX}SUPABASE_BUCKET", bucket))
         return cls(**{key: value for key, value in overrides.items() if value is not None})
+
+    def for_child(self) -> tuple[str, dict[str, str]]:
+        """These settings for a process of ours: (JSON, which may stand in its command line, and environment)."""
+        key = self.supabase_key.get_secret_value()
+        return self.model_dump_json(exclude={"supabase_key"}), {_KEY: key} if key else {}
+
+    @classmethod
+    def from_parent(cls, document: str, environ: Mapping[str, str] = os.environ) -> Self:
+        """The inverse of `for_child`."""
+        return cls.model_validate({**json.loads(document), "supabase_key": environ.get(_KEY, "")})
 
     @classmethod
     def names(cls) -> tuple[str, ...]:

@@ -42,13 +42,13 @@ def set_up_with_prefect(settings: Settings, connection: Connection) -> None:
     """The part that needs Prefect's own code. Importing that takes a second, so it is imported here."""
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
 
-    from blocks.workspace import save_workspace
     from deployments.deploy import deploy_all
+    from deployments.workspace import save
 
     # Explicit, whatever was imported before: without an address Prefect starts a throw-away server and fills that.
     server = {PREFECT_API_URL: connection.api_url, PREFECT_API_AUTH_STRING: connection.auth_string}
     with temporary_settings(server):
-        save_workspace(settings.queue_path, settings.storage_root, settings.engine, settings.work_dir)
+        save(settings)
         deploy_all()
 
 
@@ -57,8 +57,8 @@ def _said(what: str, changed: list[str]) -> str:
 
 
 def main() -> None:
-    """As a process of the stack, which has made the pools already. Settings come as JSON, the server by environment."""
-    settings = Settings.model_validate_json(sys.argv[2])
+    """As a process of the stack, which has made the pools already. Server and key come by environment."""
+    settings = Settings.from_parent(sys.argv[2])
     connection = settings.connection()
     assert connection is not None
     set_up_with_prefect(settings, connection)

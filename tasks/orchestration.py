@@ -19,6 +19,7 @@ from blocks.storage.protocol import StorageError
 from tasks import story
 from tasks.engines.registry import capabilities
 from tasks.errors import InvalidInput
+from tasks.files import WorkFolder
 from tasks.intake import enqueue
 from tasks.media.errors import MediaError
 from tasks.media.images import read_image
@@ -136,8 +137,10 @@ async def sum_up(site: Site, task_id: str) -> State[Any]:
     await story.table(f"timings-{task_id}", "What each part took", timing_rows(parts))
     if task.status is Status.COMPLETE and task.output_location:
         await story.link(f"film-{task_id}", task.output_location, "Film")
-        film = await asyncio.to_thread(site.storage.fetch, task.output_location, site.work_dir)
+        folder = WorkFolder(site.work_dir, task_id)
+        film = await asyncio.to_thread(site.storage.fetch, task.output_location, folder.path)
         await story.contact_sheet(task_id, film)
+        folder.remove()
         return Completed(message=task.output_location)
     if task.status is Status.CANCELLED:
         return Cancelled(message=task.error_message or "The travel was cancelled.")

@@ -16,7 +16,12 @@ def open_queue(address: Mapping[str, Any]) -> TaskQueue:
             from blocks.queue.sqlite import SqliteQueue
 
             return SqliteQueue(path)
+        case {"backend": "supabase", "access": dict(access), "project_id": str() | None as project_id}:
+            from blocks.queue.supabase_fallback import open_supabase
+            from blocks.supabase.access import SupabaseAccess
+
+            return open_supabase(SupabaseAccess(**access), project_id=project_id)
     raise QueueError(
         f"Unknown queue backend {address.get('backend')!r}.",
-        hint="Known: sqlite. Check the queue block's fields.",
+        hint="Known: sqlite, supabase. Check the queue block's fields.",
     )

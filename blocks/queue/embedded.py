@@ -92,7 +92,8 @@ class EmbeddedQueue(ABC):
             now = self._clock()
             made = [] if request_id is None else rows.by_claim_request(request_id)
             if made:
-                return [_claim(row) for row in made if _stands(row, worker_id)]
+                in_order_of_claim = sorted(made, key=lambda row: -row.task.priority)
+                return [_claim(row) for row in in_order_of_claim if _stands(row, worker_id)]
             eligible = rows.ready(now, limit=max(limit, 0), task_types=task_types, task_ids=task_ids)
             if eligible:
                 rows.register_worker(worker_id, now)

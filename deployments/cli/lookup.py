@@ -24,8 +24,8 @@ _UUID_LENGTH = 36
 
 @contextlib.contextmanager
 def opened_queue(settings: Settings) -> Iterator[TaskQueue]:
-    """The queue of this home, made when it is missing. Prefect is not imported."""
-    from blocks.queue.address import open_queue
+    """The queue of these settings; a SQLite one is made when it is missing. Prefect is not imported."""
+    from deployments.site import open_queue
 
     try:
         settings.home.mkdir(parents=True, exist_ok=True)
@@ -33,7 +33,7 @@ def opened_queue(settings: Settings) -> Iterator[TaskQueue]:
         raise Refusal(
             f"{settings.home} cannot be made: {error.strerror}.", "Choose another folder with --home or LONGTAKE_HOME."
         ) from None
-    queue = open_queue({"backend": "sqlite", "path": str(settings.queue_path)})
+    queue = open_queue(settings)
     try:
         yield queue
     finally:

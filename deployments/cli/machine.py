@@ -9,7 +9,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from deployments.cli.exits import ExitCode, explain
-from deployments.cli.options import DEFAULTS, HERE, Common, Home, load_settings
+from deployments.cli.options import DEFAULTS, ELSEWHERE, HERE, Common, Home, Supabase, load_settings
 from deployments.cli.screen import Screen
 
 Slots = Annotated[int | None, Parameter(help="Runs at once in this pool.")]
@@ -21,23 +21,29 @@ def up(
     cpu_slots: Slots = None,
     control_slots: Slots = None,
     port: Annotated[int | None, Parameter(help="Port of the Prefect server; 0: any free one.")] = None,
+    supabase: Supabase = ELSEWHERE,
     home: Home = HERE,
 ) -> int:
     """Run everything on this machine until Ctrl-C: PostgreSQL, Prefect server, pools, deployments, workers, poller."""
     settings = load_settings(
-        home, gpu_slots=gpu_slots, cpu_slots=cpu_slots, control_slots=control_slots, server_port=port
+        home,
+        gpu_slots=gpu_slots,
+        cpu_slots=cpu_slots,
+        control_slots=control_slots,
+        server_port=port,
+        **supabase.overrides(),
     )
     from deployments.stack.up import up as run_everything
 
     return run_everything(settings, say=Screen(as_json=False).say)
 
 
-def setup(*, common: Common = DEFAULTS) -> ExitCode:
+def setup(*, supabase: Supabase = ELSEWHERE, common: Common = DEFAULTS) -> ExitCode:
     """Make a Prefect server ready: pools, limits, blocks, deployments. Twice changes nothing.
 
     The server is PREFECT_API_URL, or else the one that `longtake up` runs here.
     """
-    screen, settings = Screen(as_json=common.json), load_settings(common)
+    screen, settings = Screen(as_json=common.json), load_settings(common, **supabase.overrides())
     from deployments.setup import set_up
     from deployments.stack.errors import SetupFailed
 

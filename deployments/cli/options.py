@@ -35,7 +35,36 @@ class Common(Home):
     "Write one JSON document to stdout, for programs."
 
 
-HERE, DEFAULTS = Home(), Common()
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class Supabase:
+    supabase_url: str | None = None
+    "A Supabase project as queue and storage; `local`: the one of `longtake supabase start`."
+    supabase_key_file: Path | None = None
+    "A file with the key to it; otherwise LONGTAKE_SUPABASE_KEY."
+    supabase_project: str | None = None
+    "The row of its table projects that your tasks belong to."
+
+    def overrides(self) -> dict[str, Any]:
+        """As settings. Raises `Refusal` for a file that cannot be read."""
+        return {
+            "supabase_url": self.supabase_url,
+            "supabase_key": self._key(),
+            "supabase_project": self.supabase_project,
+        }
+
+    def _key(self) -> str | None:
+        if self.supabase_key_file is None:
+            return None
+        try:
+            return self.supabase_key_file.expanduser().read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeError) as error:
+            raise Refusal(
+                f"{self.supabase_key_file} cannot be read: {error}.", "Give a file that holds the key."
+            ) from None
+
+
+HERE, DEFAULTS, ELSEWHERE = Home(), Common(), Supabase()
 
 
 def load_settings(common: Home, **overrides: Any) -> Settings:

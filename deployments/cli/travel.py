@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
 
-from blocks.queue.model import LOCAL_USER, TaskSpec
+from blocks.queue.model import TaskSpec
 from deployments.cli.exits import ExitCode, Refusal
 from deployments.cli.lookup import is_anybody_working, opened_queue
 from deployments.cli.options import DEFAULTS, REPEATABLE, Common, Switch, load_settings
@@ -232,13 +232,9 @@ def _overlap_warnings(details: TravelDetails, timeline: Timeline) -> list[str]:
 
 def _stored_files(images: Sequence[Path], film: Film, settings: Settings) -> tuple[list[str], str | None]:
     """Copies in the storage: the originals may move or change before a worker looks."""
-    from blocks.storage.local import LocalStorage
+    from deployments.site import input_keeper
 
-    storage = LocalStorage(settings.storage_root)
-
-    def kept(path: Path) -> str:
-        return storage.put_input(path, owner=LOCAL_USER).location
-
+    kept = input_keeper(settings)
     return [kept(image) for image in images], kept(film.continue_from) if film.continue_from else None
 
 

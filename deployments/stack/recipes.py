@@ -32,8 +32,9 @@ class Recipes:
         return self._launch(f"worker-{pool}", arguments, client_environment(self.settings, self.connection))
 
     def setup(self) -> Recipe:
-        env = client_environment(self.settings, self.connection)
-        return self._launch("setup", ["setup", self.settings.model_dump_json()], env)
+        document, secrets = self.settings.for_child()
+        env = {**client_environment(self.settings, self.connection), **secrets}
+        return self._launch("setup", ["setup", document], env)
 
     def _launch(self, name: str, arguments: list[str], env: Mapping[str, str]) -> Recipe:
         argv = [sys.executable, "-m", "deployments.stack.launch", *arguments]

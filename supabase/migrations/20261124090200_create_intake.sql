@@ -76,11 +76,11 @@ begin
     select a.id, d.id as other, d.field into v_named
       from added a
       cross join lateral (
-        select unnest(a.depends_on) as id, 'depends_on' as field
-        union all select a.parent_id, 'parent_id' where a.parent_id is not null
+        select e.id, e.n, 'depends_on' as field from unnest(a.depends_on) with ordinality as e (id, n)
+        union all select a.parent_id, 2147483647, 'parent_id' where a.parent_id is not null
       ) d
       where not exists (select from public.tasks t where t.id = d.id and t.user_id = a.user_id)
-      order by a.order_key limit 1;
+      order by a.order_key, d.n limit 1;
     if found then
       perform private.refuse('LT003', format('%s names %s, which is no task.', v_named.field, v_named.other),
         'Enqueue it first, or in the same batch.', jsonb_build_object('field', v_named.field));

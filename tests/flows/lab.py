@@ -16,8 +16,8 @@ import numpy as np
 import psutil
 
 from blocks.queue.model import Status, Task, TaskSpec
-from blocks.queue.sqlite import SqliteQueue
 from deployments.settings import MARKER, Settings
+from deployments.site import open_queue
 from tasks.intake import enqueue
 from tasks.media.images import write_image
 from tasks.media.probe import probe
@@ -33,7 +33,7 @@ class Lab:
 
     def __init__(self, settings: Settings, folder: Path) -> None:
         self.settings = settings
-        self.queue = SqliteQueue(settings.queue_path)
+        self.queue = open_queue(settings)
         self._folder = folder
 
     def pictures(self, count: int) -> list[str]:

@@ -117,6 +117,11 @@ class Claiming(BackendTests):
         assert queue.claim("gpu-1", limit=2, request_id="r1") == first
         assert queue.counts().ready == 3
 
+    def test_a_repeated_request_gets_its_claims_in_the_same_order(self, queue: TaskQueue) -> None:
+        queue.enqueue(spec(), spec(priority=1))
+        first = queue.claim("gpu-1", limit=2, request_id="r1")
+        assert queue.claim("gpu-1", limit=2, request_id="r1") == first
+
     def test_another_request_gets_other_tasks(self, queue: TaskQueue) -> None:
         queue.enqueue(spec(), spec())
         (first,) = queue.claim("gpu-1", request_id="r1")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import fields, is_dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -12,6 +14,7 @@ from random import Random
 from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -22,18 +25,24 @@ from hypothesis.stateful import (
     invariant,
     multiple,
     rule,
+    run_state_machine_as_test,
 )
 
 from blocks.queue.errors import QueueError
 from blocks.queue.memory import MemoryQueue
-from blocks.queue.model import Claim, Status, Task, TaskFilter, TaskSpec
+from blocks.queue.model import LOCAL_PROJECT, Claim, Status, Task, TaskFilter, TaskSpec
 from blocks.queue.protocol import TaskQueue
 from blocks.queue.sqlite import SqliteQueue
+from blocks.queue.supabase import SupabaseQueue
+from deployments.local.stack import LocalSupabase
 from tests.queue.acts import FakeClock
+from tests.queue.sql import SqlTransport, TestDatabase
 
 BADLY = {Status.FAILED, Status.CANCELLED}
 TYPES = ("travel_segment", "single_image")
 EVERY = TaskFilter(limit=10**6)
+#: How many lives are lived in PostgreSQL; a step there costs milliseconds.
+LIVES = int(os.environ.get("LIVES", "25"))
 
 
 class LifeOfATask(RuleBasedStateMachine):
@@ -47,24 +56,32 @@ class LifeOfATask(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.path = Path(self.folder.name) / "queue.db"
         self.memory = MemoryQueue(clock=self.clock, random=Random(7))
-        self.sqlite = SqliteQueue(self.path, clock=self.clock, random=Random(7))
+        self.stored = self.open_stored()
         self.complete: set[str] = set()
         self.serial = 0
         self.specs: list[TaskSpec] = []
 
+    def open_stored(self) -> TaskQueue:
+        """The store that is compared with memory."""
+        return SqliteQueue(self.path, clock=self.clock, random=Random(7))
+
+    def refusal(self, error: QueueError) -> Any:
+        """What two stores must share of a refusal."""
+        return type(error), error.message, error.data
+
     def teardown(self) -> None:
-        self.sqlite.close()
+        self.stored.close()
         self.folder.cleanup()
 
     def both(self, act: Callable[[TaskQueue, int], Any]) -> Any:
         """Do it on both; answers with both answers if they agree, or None if both refused."""
         answers, shown = [], []
-        for side, queue in enumerate((self.memory, self.sqlite)):
+        for side, queue in enumerate((self.memory, self.stored)):
             try:
                 answers.append(act(queue, side))
                 shown.append(_shown(answers[-1], self.clock.now))
             except QueueError as refusal:
-                shown.append((type(refusal), refusal.message, refusal.data))
+                shown.append(self.refusal(refusal))
         assert shown[0] == shown[1]
         return answers or None
 
@@ -130,7 +147,7 @@ class LifeOfATask(RuleBasedStateMachine):
         start=st.booleans(),
     )
     def claim(self, limit: int, task_types: list[str] | None, request_id: str | None, start: bool) -> Any:
-        ready = self.sqlite.counts().ready
+        ready = self.stored.counts().ready
         made = self.both(
             lambda queue, _: queue.claim(
                 "gpu-1", limit=limit, task_types=task_types, request_id=request_id, lease=30, start=start
@@ -188,12 +205,15 @@ class LifeOfATask(RuleBasedStateMachine):
     def rescue(self, lost: list[tuple[str, int]], limit: int) -> None:
         self.both(lambda queue, _: queue.rescue(lost=lost, limit=limit))
 
-    @rule(seconds=st.integers(0, 60), limit=st.integers(1, 5))
+    @rule(seconds=st.integers(0, 60), limit=st.sampled_from([1, 3, 10**6]))
     def prune(self, seconds: int, limit: int) -> None:
-        pruned = self.both(lambda queue, _: queue.prune(timedelta(seconds=seconds), limit=limit))
+        pruned = self.both(lambda queue, _: self.prune_one(queue, timedelta(seconds=seconds), limit))
         gone = {task.id for task in pruned[0]}
         self.complete -= gone
         self.specs = [spec for spec in self.specs if spec.id not in gone]
+
+    def prune_one(self, queue: TaskQueue, older_than: timedelta, limit: int) -> list[Task]:
+        return queue.prune(older_than, limit=limit)
 
     @invariant()
     def both_show_the_same(self) -> None:
@@ -229,6 +249,9 @@ class LifeOfATask(RuleBasedStateMachine):
 
     @invariant()
     def unmet_counts_what_is_not_complete(self) -> None:
+        assert self.wrongly_counted() == []
+
+    def wrongly_counted(self) -> list[Any]:
         connection = sqlite3.connect(self.path)
         wrong = connection.execute(
             """select id from tasks where unmet <> (
@@ -236,7 +259,7 @@ class LifeOfATask(RuleBasedStateMachine):
                  where edge.task_id = tasks.id and needed.status <> 'Complete')"""
         ).fetchall()
         connection.close()
-        assert wrong == []
+        return wrong
 
 
 def _shown(answer: Any, now: datetime) -> Any:
@@ -254,5 +277,86 @@ def _shown(answer: Any, now: datetime) -> Any:
     return shown
 
 
+class SteadyRandom(Random):
+    """Jitter that a database can draw too."""
+
+    def random(self) -> float:
+        return 0.5
+
+
+class LifeOfATaskInPostgres(LifeOfATask):
+    """The same lives, told to the functions of the Supabase migrations."""
+
+    database: TestDatabase
+    transport: SqlTransport
+
+    def open_stored(self) -> TaskQueue:
+        self.memory = MemoryQueue(clock=self.clock, random=SteadyRandom())
+        self.database.empty()
+        self.clock.on_move = self.database.set_clock
+        self.database.set_clock(self.clock.now)
+        return SupabaseQueue(self.transport, project_id=LOCAL_PROJECT)
+
+    def refusal(self, error: QueueError) -> Any:
+        return type(error), error.data.get("field"), error.data.get("status")
+
+    def prune_one(self, queue: TaskQueue, older_than: timedelta, limit: int) -> list[Task]:
+        # Which family goes first under a limit is each store's own business.
+        return sorted(queue.prune(older_than, limit=10**6), key=lambda task: task.id)
+
+    def teardown(self) -> None:
+        self.folder.cleanup()
+
+    def wrongly_counted(self) -> list[Any]:
+        """Tasks whose place in the queue is not what their rows say."""
+        return self.database.run(
+            """
+            select t.id, t.status, q.place, q.unmet, needs.unmet, t.scheduled_at
+            from public.tasks t left join private.queue q on q.task_id = t.id
+            cross join lateral (
+              select count(*) as unmet from public.task_dependencies e join public.tasks d on d.id = e.depends_on
+              where e.task_id = t.id and d.status <> 'Complete') needs
+            where (q.task_id is null) <> (t.status = 'Complete')
+              or q.unmet <> needs.unmet and q.place <> 'ended'
+              or q.place = 'blocked' and (t.status <> 'Queued' or needs.unmet = 0)
+              or q.place in ('ready', 'delayed') and (t.status <> 'Queued' or needs.unmet > 0)
+              or q.place = 'delayed' and q.scheduled_at is distinct from t.scheduled_at
+              or (q.place = 'held') <> (t.lease_expires_at is not null)
+              or (q.place = 'waiting') <> t.waiting
+              or (q.place = 'ended') <> (t.status in ('Failed', 'Cancelled'))
+              or not q.has_kin and (t.parent_id is not null or t.depends_on <> '{}'
+                or exists (select from public.task_dependencies e where e.depends_on = t.id)
+                or exists (select from public.tasks c where c.parent_id = t.id))
+            """
+        )
+
+    @rule()
+    def move_the_marks(self) -> None:
+        self.database.run("select private.move_cursors()")
+
+    @invariant()
+    def no_ready_task_lies_below_its_mark(self) -> None:
+        hidden = self.database.run(
+            """
+            select q.task_id from private.queue q left join private.cursors c using (priority)
+            where q.place = 'ready' and (c.low is null or q.order_key <
+              least(c.low, (select min(l.order_key) from private.latecomers l where l.priority = q.priority)))
+            """
+        )
+        assert hidden == []
+
+
 TestLifeOfATask = LifeOfATask.TestCase
 TestLifeOfATask.settings = settings(max_examples=40, stateful_step_count=50, deadline=None)
+
+
+@pytest.mark.stack
+def test_a_task_lives_the_same_life_in_postgres(supabase: LocalSupabase, project_database: TestDatabase) -> None:
+    with closing(SqlTransport(supabase.database_url)) as transport:
+
+        def machine() -> LifeOfATaskInPostgres:
+            LifeOfATaskInPostgres.database, LifeOfATaskInPostgres.transport = project_database, transport
+            return LifeOfATaskInPostgres()
+
+        lives = settings(max_examples=LIVES, stateful_step_count=40, deadline=None)
+        run_state_machine_as_test(machine, settings=lives)

@@ -1,0 +1,27 @@
+"""Write the workspace block that these settings mean. Imports Prefect."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from pydantic import SecretStr
+
+from blocks.supabase.credentials import SupabaseCredentials
+from blocks.workspace import save_supabase_workspace, save_workspace
+from deployments.settings import Settings
+from deployments.site import supabase_site
+
+
+def save(settings: Settings) -> None:
+    """On the Prefect server that the environment points at. Raises `NoSupabase`, `InvalidCredentials`."""
+    site = supabase_site(settings)
+    if site is None:
+        save_workspace(settings.queue_path, settings.storage_root, settings.engine, settings.work_dir)
+        return
+    save_supabase_workspace(
+        SupabaseCredentials(url=site.access.url, key=SecretStr(site.access.key), bucket=site.access.bucket),
+        UUID(site.project_id) if site.project_id else None,
+        settings.engine,
+        settings.work_dir,
+        allow_loopback=site.allow_loopback,
+    )
