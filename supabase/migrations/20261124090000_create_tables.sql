@@ -91,8 +91,8 @@ create table public.tasks (
   max_ticks      integer,
   correlation_id text,
   flow_run_id    uuid,
-  created_at     timestamptz not null default now(),
-  updated_at     timestamptz not null default now(),
+  created_at     timestamptz not null,
+  updated_at     timestamptz not null,
   generation_started_at   timestamptz,
   generation_processed_at timestamptz,
   -- Stamped at enqueue: the order within a priority.

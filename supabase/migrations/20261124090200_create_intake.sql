@@ -44,17 +44,18 @@ begin
   return t;
 end $$;
 
+-- Only who owns the tables may insert the columns that are the server's, such as the status of a row from elsewhere.
 create function private.stamp_task() returns trigger language plpgsql security definer set search_path = '' as $$
 begin
   if new.body_hash is null then  -- enqueue_tasks has checked its rows already
     new := private.checked(new, private.acting_user(null));
   end if;
-  new.status := 'Queued'; new.attempts := 0; new.waiting := false; new.worker_id := null; new.lease_expires_at := null;
-  new.output_location := null; new.error_message := null; new.result := null; new.root_task_id := null;
-  new.tick := null; new.flow_run_id := null; new.closed_token := null; new.lost_token := null;
-  new.generation_started_at := null; new.generation_processed_at := null;
-  new.created_at := private.now();
-  new.updated_at := new.created_at;
+  new.created_at := coalesce(new.created_at, private.now());
+  new.updated_at := coalesce(new.updated_at, new.created_at);
+  if new.status in ('Complete', 'Failed', 'Cancelled') then
+    new.generation_processed_at := coalesce(new.generation_processed_at, new.updated_at);
+    if new.status <> 'Complete' then new.error_message := private.tidy_error(new.error_message); end if;
+  end if;
   -- The transaction has its number before it draws a key: see move_cursors.
   if pg_current_xact_id() is not null then new.order_key := nextval('private.enqueue_order'); end if;
   return new;
@@ -101,9 +102,12 @@ begin
         jsonb_build_object('field', 'parent_id', 'task_id', v_named.id));
     end if;
   end if;
-  insert into private.queue (task_id, user_id, task_type, priority, order_key, place, unmet, scheduled_at, has_kin)
-    select a.id, a.user_id, a.task_type, a.priority, a.order_key, private.place_of(needs.unmet, a.scheduled_at), needs.unmet,
-      a.scheduled_at, a.parent_id is not null or a.depends_on <> '{}'
+  insert into private.queue (task_id, user_id, task_type, priority, order_key, place, unmet, scheduled_at, claim_token, has_kin)
+    select a.id, a.user_id, a.task_type, a.priority, a.order_key,
+      case when a.status = 'Queued' then private.place_of(needs.unmet, a.scheduled_at) when a.waiting then 'waiting'
+        when a.status = 'In Progress' then 'held' else 'ended' end::private.place,
+      needs.unmet, a.scheduled_at, case when a.lease_expires_at is not null then gen_random_uuid() end,
+      a.parent_id is not null or a.depends_on <> '{}'
         or exists (select from public.task_dependencies e where e.depends_on = a.id)
         or exists (select from public.tasks c where c.parent_id = a.id)
     from added a
@@ -112,7 +116,7 @@ begin
       select count(*) filter (where t.status <> 'Complete')::integer as unmet
       from unnest(a.depends_on) as d (id) left join public.tasks t on t.id = d.id
     ) needs
-    order by a.order_key;
+    where a.status <> 'Complete' order by a.order_key;
   insert into private.cursors (priority, low) select distinct a.priority, 0 from added a
     where not exists (select from private.cursors c where c.priority = a.priority)
     on conflict do nothing;
