@@ -9,13 +9,11 @@ from blocks.queue.supabase import SCHEMA_VERSION
 from blocks.storage.protocol import StorageError
 from blocks.supabase.errors import InvalidCredentials, KeyExpired, SupabaseRefused, SupabaseUnavailable
 from blocks.supabase.http import SupabaseClient
-from blocks.supabase.key import KeyKind
 from blocks.supabase.wire import Patience
 from deployments.findings import Check, failed, passed
 from deployments.settings import Settings
 from deployments.site import NoSupabase, SupabaseSite, supabase_site
 
-_SERVICE = (KeyKind.SECRET, KeyKind.SERVICE_ROLE)
 _MIGRATE = "supabase db push, with the migrations of this version of Longtake"
 
 
@@ -40,14 +38,14 @@ def supabase_checks(settings: Settings) -> list[Check]:
 
 def _key(site: SupabaseSite) -> Check:
     kind = str(site.access.kind).replace("_", " ")
-    whose = "sees all tasks" if site.access.kind in _SERVICE else "sees its owner's tasks only"
+    whose = "sees all tasks" if site.is_service else "sees its owner's tasks only"
     return passed("supabase key", f"{kind} key for {site.access.url}: {whose}")
 
 
 def _asked(site: SupabaseSite, client: SupabaseClient) -> Iterator[Check]:
     counts = client.post_json("/functions/v1/task-counts", {"history": False}, idempotent=True).body
     yield passed("edge functions", f"{counts['ready']} ready, {counts['in_progress']} in progress")
-    if site.access.kind not in _SERVICE:
+    if not site.is_service:
         return  # the rest is for the service to know
     found = client.post_json("/rest/v1/rpc/longtake_health", {"p_bucket": site.access.bucket}, idempotent=True).body
     yield _schema(found["schema_version"])

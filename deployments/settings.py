@@ -79,6 +79,7 @@ class Settings(BaseSettings):
     supabase_key: SecretStr = Field(
         SecretStr(""), description="The key to it: sb_secret_…, a user's JWT, or a token lt_…. Never in a command line."
     )
+    supabase_publishable_key: str = Field("", description="The sb_publishable_… key, needed beside a user's JWT.")
     supabase_project: UUID | None = Field(None, description="The row of its table projects that your tasks belong to.")
     supabase_bucket: str = Field(
         "image_uploads", description="Its Storage bucket; SUPABASE_VIDEO_BUCKET says the same."

@@ -10,6 +10,7 @@ from blocks.queue.model import LOCAL_PROJECT, LOCAL_USER
 from blocks.queue.protocol import TaskQueue
 from blocks.storage.protocol import Storage
 from blocks.supabase.access import SupabaseAccess
+from blocks.supabase.key import KeyKind
 from deployments.local.state import State
 from deployments.settings import Settings
 from deployments.stack.errors import StackError
@@ -28,6 +29,11 @@ class SupabaseSite:
     access: SupabaseAccess
     project_id: str | None
     allow_loopback: bool
+
+    @property
+    def is_service(self) -> bool:
+        """Whether the key sees everybody's tasks."""
+        return self.access.kind in (KeyKind.SECRET, KeyKind.SERVICE_ROLE)
 
     def queue(self) -> TaskQueue:
         from blocks.queue.supabase_fallback import open_supabase
@@ -62,18 +68,21 @@ def supabase_site(settings: Settings) -> SupabaseSite | None:
         return None
     state = _local_state(settings)
     url, key, project = settings.supabase_url, settings.supabase_key.get_secret_value(), settings.supabase_project
+    publishable = settings.supabase_publishable_key
     if url == LOCAL and state is None:
         raise NoSupabase("No local Supabase runs in this home.", "Start one with: longtake supabase start")
     is_local = state is not None and url in (LOCAL, state.url)
     if is_local and state is not None:
         url, key = state.url, key or state.keys["secret"]
+        publishable = publishable or state.keys["publishable"]
     if not key:
         raise NoSupabase(
             f"There is no key for {url}.", "Put a secret key or a token (lt_…) into LONGTAKE_SUPABASE_KEY."
         )
     # The seed of the local stack has the local user and project; elsewhere each has its own.
     project_id = str(project) if project else LOCAL_PROJECT if is_local else None
-    return SupabaseSite(SupabaseAccess(url, key, bucket=settings.supabase_bucket), project_id, allow_loopback=is_local)
+    access = SupabaseAccess(url, key, publishable_key=publishable, bucket=settings.supabase_bucket)
+    return SupabaseSite(access, project_id, allow_loopback=is_local)
 
 
 def needed_supabase_site(settings: Settings) -> SupabaseSite:

@@ -19,7 +19,12 @@ def save(settings: Settings) -> None:
         save_workspace(settings.queue_path, settings.storage_root, settings.engine, settings.work_dir)
         return
     save_supabase_workspace(
-        SupabaseCredentials(url=site.access.url, key=SecretStr(site.access.key), bucket=site.access.bucket),
+        SupabaseCredentials(
+            url=site.access.url,
+            key=SecretStr(site.access.key),
+            publishable_key=SecretStr(site.access.publishable_key),
+            bucket=site.access.bucket,
+        ),
         UUID(site.project_id) if site.project_id else None,
         settings.engine,
         settings.work_dir,

@@ -45,6 +45,7 @@ def explain(error: Exception) -> Refusal | None:
     # Imported here: a command that succeeds needs none of them.
     from blocks.queue import errors as queue_errors
     from blocks.storage.protocol import StorageError, StorageUnavailable
+    from blocks.supabase.errors import SupabaseError, SupabaseUnavailable
     from deployments.stack.errors import StackError
     from tasks.errors import InvalidInput
     from tasks.media.errors import MediaError
@@ -62,6 +63,10 @@ def explain(error: Exception) -> Refusal | None:
             return Refusal(str(error), code="storage_unavailable", exit_code=ExitCode.UNAVAILABLE)
         case StorageError():
             return Refusal(str(error), code="storage_error")
+        case SupabaseUnavailable():
+            return Refusal(str(error), code="supabase_unavailable", exit_code=ExitCode.UNAVAILABLE)
+        case SupabaseError():
+            return Refusal(str(error), code="supabase_refused")
         case StackError():
             return Refusal(error.message, error.hint, code=_snake(type(error).__name__), exit_code=ExitCode.FAILED)
     return None
@@ -78,7 +83,7 @@ def _exit_code(error: Exception) -> ExitCode:
     match error:
         case queue_errors.UnknownTask():
             return ExitCode.NOT_FOUND
-        case queue_errors.InvalidTask():
+        case queue_errors.InvalidTask() | queue_errors.NotAllowed():
             return ExitCode.INVALID
         case queue_errors.QueueUnavailable():
             return ExitCode.UNAVAILABLE

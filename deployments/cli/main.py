@@ -36,6 +36,8 @@ _COMMANDS = (
     ("travel", "travel:app", "Turn images into a film."),
     ("task", "task:app", "Create tasks and follow them."),
     ("supabase", "supabase:app", "Run a local Supabase: database, edge functions, storage, auth."),
+    ("token", "token:app", "Make and revoke access tokens of a Supabase project."),
+    ("migrate-sqlite", "migrate:migrate_sqlite", "Copy a SQLite queue and its files into a Supabase project."),
     ("doctor", "doctor:doctor", "Check this installation and say what to do about what is wrong."),
     ("setup", "machine:setup", "Make the Prefect server you point at ready."),
     ("version", "machine:version", "Say which versions run here."),

@@ -95,7 +95,7 @@ begin
       where not q.has_kin and q.task_id in (
         select unnest(a.depends_on) from added a union select a.parent_id from added a where a.parent_id is not null);
     select t.id, t.status into v_named from added a join public.tasks t on t.id = a.parent_id
-      where t.status in ('Complete', 'Failed', 'Cancelled') order by a.order_key limit 1;
+      where t.status in ('Complete', 'Failed', 'Cancelled') and a.status = 'Queued' order by a.order_key limit 1;
     if found then
       perform private.refuse('LT007', format('parent_id names %s, which is %s: it can have no more children.', v_named.id, v_named.status),
         'Retry the parent if it failed, or enqueue without a parent.',

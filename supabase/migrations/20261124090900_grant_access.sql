@@ -49,4 +49,5 @@ grant execute on function
   public.func_migrate_tasks_for_task_type, public.claim_job, public.complete_job, public.fail_job
   to authenticated, service_role;
 grant select on public.jobs, public.job_stats, public.active_jobs, public.pending_jobs_queue to authenticated, service_role;
-grant execute on function public.rescue_tasks, public.prune_tasks, public.resolve_token, public.longtake_health to service_role;
+grant execute on function public.rescue_tasks, public.prune_tasks, public.resolve_token, public.import_tasks,
+  public.longtake_health to service_role;

@@ -12,6 +12,9 @@ from PIL import Image
 
 from blocks.queue.sqlite import SqliteQueue
 from deployments.cli.main import run
+from tests.supabase_stack import supabase
+
+__all__ = ["supabase"]
 
 
 @dataclass(frozen=True)

@@ -98,6 +98,8 @@ def run_claimers(queue: TaskQueue, names: Sequence[str]) -> Seen:
     return together
 
 
+#: Tasks of one enqueue.
+BATCH = 200
 #: A family: a chain of three, eight that wait for its end, one that waits for all of them, and eight by themselves.
 FAMILY = 20
 
@@ -153,9 +155,10 @@ class Referee:
 
     def enqueue(self, queue: TaskQueue, tasks: int, owners: int = 4) -> None:
         for _ in range(owners):
-            for family in families(self._new_owners_project(), tasks // owners):
-                queue.enqueue(*family)
-                self._enqueued |= {str(each.id): each.depends_on for each in family}
+            batch = [each for family in families(self._new_owners_project(), tasks // owners) for each in family]
+            for begin in range(0, len(batch), BATCH):
+                queue.enqueue(*batch[begin : begin + BATCH])
+            self._enqueued |= {str(each.id): each.depends_on for each in batch}
         self.enqueued_at = time.monotonic()
 
     def _new_owners_project(self) -> str:

@@ -1,0 +1,28 @@
+-- Rows from another queue, with all that has happened to them. For the service.
+
+-- Stores the tasks that are not there yet, all or none, and answers [{id, imported}] in their order. The rows are checked
+-- like any other, except that they may have ended already. Refuses LT001, LT003, LT004.
+create function public.import_tasks(p_tasks jsonb) returns json language plpgsql security definer set search_path = '' as $$
+declare
+  v_known uuid[];
+begin
+  if private.acting_user(null) is not null then
+    perform private.refuse('LT009', 'Only the service imports.', 'Use the service key.');
+  elsif jsonb_typeof(p_tasks) is distinct from 'array' or jsonb_array_length(p_tasks) > 10000 then
+    perform private.refuse('LT001', 'tasks is no list of at most 10000 tasks.', 'Send a list of objects.', '{"field": "tasks"}');
+  end if;
+  v_known := array(select t.id from jsonb_array_elements(p_tasks) e join public.tasks t on t.id = private.as_uuid(e ->> 'id'));
+  insert into public.tasks (id, task_type, params, status, depends_on, output_location, error_message, result, project_id,
+      parent_id, root_task_id, worker_id, attempts, max_attempts, waiting, scheduled_at, priority, mandate, tick, max_ticks,
+      correlation_id, flow_run_id, created_at, updated_at, generation_started_at, generation_processed_at)
+    select r.id, r.task_type, r.params, r.status, coalesce(r.depends_on, '{}'), r.output_location, r.error_message, r.result,
+      r.project_id, r.parent_id, r.root_task_id, r.worker_id, coalesce(r.attempts, 0), coalesce(r.max_attempts, 3),
+      coalesce(r.waiting, false), r.scheduled_at, coalesce(r.priority, 0), r.mandate, r.tick, r.max_ticks,
+      r.correlation_id, r.flow_run_id, r.created_at, r.updated_at, r.generation_started_at, r.generation_processed_at
+    from jsonb_array_elements(p_tasks) with ordinality as e (entry, n)
+    cross join lateral jsonb_populate_record(null::public.tasks, e.entry) r
+    where r.id <> all (v_known)
+    order by e.n;
+  return (select coalesce(json_agg(json_build_object('id', e.entry ->> 'id', 'imported', private.as_uuid(e.entry ->> 'id') <> all (v_known))
+    order by e.n), '[]') from jsonb_array_elements(p_tasks) with ordinality as e (entry, n));
+end $$;
