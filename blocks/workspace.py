@@ -54,4 +54,5 @@ def _save(
     work_dir: Path,
 ) -> None:
     engines = EngineChoice(video=engine)
-    Workspace(queue=queue, storage=storage, engines=engines, work_dir=work_dir.resolve()).save(WORKSPACE, overwrite=True)
+    workspace = Workspace(queue=queue, storage=storage, engines=engines, work_dir=work_dir.resolve())
+    workspace.save(WORKSPACE, overwrite=True)
