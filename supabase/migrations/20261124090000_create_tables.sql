@@ -115,7 +115,7 @@ create table public.tasks (
   fillfactor = 70,
   autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 5000, autovacuum_vacuum_cost_delay = 0
 );
-create unique index tasks_by_order on public.tasks (order_key);
+create index tasks_by_order on public.tasks (order_key);
 create index tasks_by_user on public.tasks (user_id, order_key);
 create index tasks_by_project on public.tasks (project_id, order_key);
 create index tasks_by_parent on public.tasks (parent_id, order_key) where parent_id is not null;
@@ -144,16 +144,17 @@ create table public.user_api_token (
   id           uuid not null primary key default gen_random_uuid(),
   -- Null: a worker of the operator, which serves everybody.
   user_id      uuid references auth.users (id) on delete cascade,
-  jti_hash     bytea not null,
-  label        text not null,
-  prefix       text not null,
+  -- SHA-256 of the token, in hex.
+  jti_hash     text not null,
+  label        text not null default 'token',
+  prefix       text not null default '',
   scopes       text[] not null default array['enqueue', 'work'],
   created_at   timestamptz not null default now(),
   expires_at   timestamptz,
   last_used_at timestamptz,
   revoked_at   timestamptz,
   constraint user_api_token_jti_hash_key unique (jti_hash),
-  constraint jti_hash_is_sha256 check (octet_length(jti_hash) = 32),
+  constraint jti_hash_is_sha256 check (jti_hash ~ '^[0-9a-f]{64}$'),
   constraint token_label_length check (char_length(label) between 1 and 200),
   constraint token_scopes_known check (scopes <@ array['enqueue', 'work'] and cardinality(scopes) > 0)
 );

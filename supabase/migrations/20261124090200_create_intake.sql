@@ -178,7 +178,7 @@ create trigger admit_tasks after insert on public.tasks referencing new table as
   for each statement execute function private.admit_tasks();
 
 -- The functions of the queue set updated_at themselves; this is for whoever edits one of the other columns by hand.
-create function private.touch() returns trigger language plpgsql set search_path = '' as $$
+create function private.touch() returns trigger language plpgsql security definer set search_path = '' as $$
 begin
   new.updated_at := private.now();
   return new;

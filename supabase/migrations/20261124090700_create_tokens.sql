@@ -8,11 +8,8 @@ begin
   if private.acting_user(null) is not null then
     perform private.refuse('LT009', 'Only the service resolves tokens.', 'Use the service key.');
   end if;
-  if p_hash !~ '^[0-9a-f]{64}$' then
-    return null;
-  end if;
   select * into v_token from public.user_api_token k
-    where k.jti_hash = decode(p_hash, 'hex') and k.revoked_at is null and (k.expires_at is null or k.expires_at > private.now());
+    where k.jti_hash = p_hash and k.revoked_at is null and (k.expires_at is null or k.expires_at > private.now());
   if not found then
     return null;
   end if;
@@ -48,7 +45,7 @@ begin
     perform private.refuse_field('user_id', v_user::text, 'There is no such user.');
   end if;
   insert into public.user_api_token (user_id, jti_hash, label, prefix, scopes, expires_at, created_at)
-    values (v_user, decode(p_hash, 'hex'), p_label, left(p_prefix, 12), p_scopes, p_expires_at, private.now())
+    values (v_user, p_hash, p_label, left(p_prefix, 12), p_scopes, p_expires_at, private.now())
     returning * into v_token;
   return private.token_json(v_token);
 end $$;

@@ -115,19 +115,19 @@ begin
 end $$;
 
 -- Jobs: the same rows in the words of a job queue. The stages of a brief are task types.
-create view public.jobs with (security_invoker = true) as
+create view public.jobs with (security_invoker = true, security_barrier = true) as
   select t.id, t.brief_id, t.user_id, t.project_id, t.task_type as type,
     case t.status when 'Queued' then 'pending' when 'In Progress' then 'processing' when 'Complete' then 'completed'
       else lower(t.status::text) end as status,
     t.priority, t.params as payload, t.result, t.error_message as error, t.attempts, t.max_attempts, t.worker_id, t.scheduled_at,
     t.created_at, t.updated_at, t.generation_started_at as started_at, t.generation_processed_at as completed_at
   from public.tasks t;
-create view public.job_stats with (security_invoker = true) as
+create view public.job_stats with (security_invoker = true, security_barrier = true) as
   select j.type, j.status, count(*) as count, min(j.created_at) as oldest, avg(j.completed_at - j.started_at) as average_duration
   from public.jobs j group by j.type, j.status;
-create view public.active_jobs with (security_invoker = true) as
+create view public.active_jobs with (security_invoker = true, security_barrier = true) as
   select j.* from public.jobs j where j.status = 'processing';
-create view public.pending_jobs_queue with (security_invoker = true) as
+create view public.pending_jobs_queue with (security_invoker = true, security_barrier = true) as
   select j.* from public.jobs j where j.status = 'pending' order by j.priority desc, j.created_at;
 
 -- Claims the next stage of a brief; no row when there is none.

@@ -34,6 +34,8 @@ grant insert (id, user_id, project_id, title, description, query, media_type, us
 grant insert (id, task_type, params, project_id, dependant_on, depends_on, parent_id, brief_id, priority, scheduled_at,
   max_attempts, mandate, max_ticks, correlation_id) on public.tasks to service_role;
 grant insert, update on public.workers to service_role;
+grant insert (user_id, jti_hash, label, prefix, scopes, expires_at), update (label, expires_at, revoked_at)
+  on public.user_api_token to service_role;
 
 grant execute on function
   public.enqueue_tasks, public.claim_tasks, public.start_task, public.dispatched_task, public.renew_task, public.wait_task,
