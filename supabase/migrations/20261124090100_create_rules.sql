@@ -16,9 +16,10 @@ begin
 end $$;
 
 -- The time by which leases run and delays end. Its own function, so that a test can move it.
-create function private.now() returns timestamptz language sql volatile set search_path = '' as $$
-  select pg_catalog.clock_timestamp()
-$$;
+create function private.now() returns timestamptz language plpgsql volatile set search_path = '' as $$
+begin
+  return clock_timestamp();
+end $$;
 
 -- Uniform in [0, 1).
 create function private.jitter() returns double precision language sql volatile set search_path = '' as $$
@@ -32,10 +33,11 @@ create function private.backoff(p_attempt integer) returns double precision lang
 $$;
 
 -- A text as uuid, or null when it is none: to a caller a malformed id is the id of no task.
-create function private.as_uuid(p_text text) returns uuid language sql immutable set search_path = '' as $$
-  select case when p_text like '________-____-____-____-____________'
-    and translate(p_text, '0123456789abcdefABCDEF', '') = '----' then p_text::uuid end
-$$;
+create function private.as_uuid(p_text text) returns uuid language plpgsql immutable set search_path = '' as $$
+begin
+  return case when p_text like '________-____-____-____-____________'
+    and translate(p_text, '0123456789abcdefABCDEF', '') = '----' then p_text::uuid end;
+end $$;
 
 -- Whose tasks the caller may see and change: a user's own, or all (null) for the service, which may act for one.
 -- It asks for the database role, which nobody can claim in a token; a token's own words decide nothing here.
@@ -71,13 +73,15 @@ create function private.lock_owner(p_user_id uuid) returns void language sql vol
   select pg_catalog.pg_advisory_xact_lock(7203, pg_catalog.hashtext(p_user_id::text))
 $$;
 
+-- The checks answer true, so that they can stand in an expression: `perform` would make each a query of its own.
 create function private.check_seconds(p_field text, p_value double precision, p_zero boolean default false)
-returns void language plpgsql set search_path = '' as $$
+returns boolean language plpgsql set search_path = '' as $$
 begin
   -- A day: a longer lease would hide a dead holder from everybody. NaN is greater than all numbers here.
   if p_value is null or p_value > 86400 or p_value < 0 or (p_value = 0 and not p_zero) then
     perform private.refuse_field(p_field, p_value::text, 'Give seconds, more than 0 and at most 86400.');
   end if;
+  return true;
 end $$;
 
 create function private.check_integer(p_field text, p_value integer, p_low integer, p_high integer)
@@ -89,18 +93,20 @@ begin
 end $$;
 
 create function private.check_text(p_field text, p_value text, p_longest integer)
-returns void language plpgsql set search_path = '' as $$
+returns boolean language plpgsql set search_path = '' as $$
 begin
   if p_value is null or p_value !~ '\S' or char_length(p_value) > p_longest then
     perform private.refuse_field(p_field, p_value, format('Use 1 to %s characters, not only blanks.', p_longest));
   end if;
+  return true;
 end $$;
 
-create function private.check_worker_id(p_worker_id text) returns void language plpgsql set search_path = '' as $$
+create function private.check_worker_id(p_worker_id text) returns boolean language plpgsql set search_path = '' as $$
 begin
   if p_worker_id is null or char_length(p_worker_id) not between 1 and 128 or p_worker_id ~ '[[:cntrl:]]' then
     perform private.refuse_field('worker_id', p_worker_id, 'Use 1 to 128 printable characters, such as ''gpu-1''.');
   end if;
+  return true;
 end $$;
 
 -- Params as they may be stored: an object, at most 256 KB and 64 levels, numbers that every reader holds, no secrets
@@ -153,11 +159,12 @@ begin
   end if;
 end $$;
 
-create function private.check_result(p_result jsonb) returns void language plpgsql set search_path = '' as $$
+create function private.check_result(p_result jsonb) returns boolean language plpgsql set search_path = '' as $$
 begin
   if p_result is not null and (jsonb_typeof(p_result) <> 'object' or octet_length(p_result::text) > 1048576) then
     perform private.refuse('LT001', 'result is no JSON object of at most 1 MB.', 'Send an object.', '{"field": "result"}');
   end if;
+  return true;
 end $$;
 
 -- What an error text becomes: a task must be able to fail, whatever a library has put into its message.

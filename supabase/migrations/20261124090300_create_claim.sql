@@ -201,16 +201,16 @@ declare
   v_holder text := private.holder(p_holder, v_user);
   -- Everybody names requests for himself.
   v_request text := v_holder || ' ' || p_request_id;
+  v_is_sound boolean := private.check_worker_id(p_worker_id) and private.check_seconds('lease', p_lease);
   v_is_due boolean;
   v_is_known boolean;
   v_types text[];
   v_token uuid;
   v_id uuid;
+  v_claim json;
   v_claims json[] := '{}';
-  t public.tasks;
+  v_pulse bigint;
 begin
-  perform private.check_worker_id(p_worker_id);
-  perform private.check_seconds('lease', p_lease);
   if p_request_id is not null then
     perform private.check_text('request_id', p_request_id, 200);
     -- Two deliveries of one request wait for each other.
@@ -240,15 +240,16 @@ begin
     update public.tasks set status = 'In Progress', attempts = attempts + 1, worker_id = p_worker_id,
         lease_expires_at = v_now + make_interval(secs => p_lease), scheduled_at = null, tick = null, flow_run_id = null,
         generation_started_at = case when p_start then v_now end, closed_token = null, lost_token = null, updated_at = v_now
-      where id = v_id returning * into t;
+      where id = v_id
+      returning json_build_object('task', row_to_json(tasks), 'attempt', attempts, 'claim_token', v_token,
+        'lease_expires_at', lease_expires_at) into v_claim;
+    v_claims := v_claims || v_claim;
     if v_request is not null then
       insert into private.claim_requests (task_id, request_id, worker_id) values (v_id, v_request, p_worker_id)
         on conflict (task_id) do update set request_id = excluded.request_id, worker_id = excluded.worker_id;
     elsif exists (select from private.claim_requests r where r.task_id = v_id) then
       delete from private.claim_requests where task_id = v_id;  -- of an earlier claim
     end if;
-    v_claims := v_claims || json_build_object('task', row_to_json(t), 'attempt', t.attempts, 'claim_token', v_token,
-      'lease_expires_at', t.lease_expires_at);
   end loop;
   if v_id is not null or cardinality(v_claims) > 0 then
     if not v_is_known then
@@ -257,7 +258,7 @@ begin
     if random() < 0.02 then
       perform private.move_cursors();
     end if;
-    perform nextval('private.pulse');
+    v_pulse := nextval('private.pulse');
   end if;
   return array_to_json(v_claims);
 end $$;

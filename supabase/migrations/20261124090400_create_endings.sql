@@ -139,21 +139,23 @@ declare
   v_user uuid := private.acting_user(p_user_id);
   v_id uuid := private.as_uuid(p_task_id);
   v_token uuid := private.as_uuid(p_claim_token);
+  v_is_sound boolean := (p_output_location is null or private.check_text('output_location', p_output_location, 16000))
+    and (p_result is null or private.check_result(p_result));
+  v_answer json;
+  v_pulse bigint := nextval('private.pulse');
   v_completed uuid[];
   q private.queue;
   t public.tasks;
 begin
-  if p_output_location is not null then perform private.check_text('output_location', p_output_location, 16000); end if;
-  if p_result is not null then perform private.check_result(p_result); end if;
   -- The usual case in two statements: a task without kin, by its token.
   delete from private.queue x where x.task_id = v_id and x.claim_token = v_token and not x.has_kin
     and (v_user is null or x.user_id = v_user);
   if found then
     update public.tasks set status = 'Complete', output_location = p_output_location, result = p_result, error_message = null,
         lease_expires_at = null, generation_processed_at = v_now, updated_at = v_now, closed_token = v_token
-      where id = v_id returning * into t;
-    perform nextval('private.pulse');
-    return json_build_object('task', row_to_json(t), 'ready', array[]::uuid[], 'ended', array[]::uuid[]);
+      where id = v_id
+      returning json_build_object('task', row_to_json(tasks), 'ready', array[]::uuid[], 'ended', array[]::uuid[]) into v_answer;
+    return v_answer;
   end if;
   q := private.locked(p_task_id, v_user);
   t := private.known(p_task_id, v_user);
@@ -167,7 +169,6 @@ begin
     where id = t.id;
   perform private.unblock_dependents(t.id);
   v_completed := private.complete_upward(t.parent_id, t.id);
-  perform nextval('private.pulse');
   return private.outcome(t.id, private.ready_after(t.id || v_completed), v_completed);
 end $$;
 
