@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from blocks.queue.address import open_queue
-from blocks.queue.errors import QueueUnavailable, StaleClaim, UnknownTask
+from blocks.queue.errors import NotAllowed, QueueUnavailable, StaleClaim, UnknownTask
 from blocks.queue.model import Status
 from blocks.queue.protocol import RUNNING_LEASE, TaskQueue
 
@@ -75,7 +75,7 @@ def beat(queue: TaskQueue, post: Post, inbox: Inbox, tell: Callable[[str], None]
             renewed, pending = time.monotonic(), None
         except (StaleClaim, UnknownTask):
             return tell(LOST)
-        except QueueUnavailable:
+        except (QueueUnavailable, NotAllowed):  # a key that has expired may be renewed yet
             if since >= post.lease:  # by now a rescue may have given it to somebody else
                 return tell(LOST)
 

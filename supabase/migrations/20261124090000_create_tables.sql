@@ -192,7 +192,8 @@ create index queue_ready on private.queue ((-priority), order_key) where place =
 create index queue_ready_of_type on private.queue (task_type, priority desc, order_key) where place = 'ready';
 create index queue_ready_of_user on private.queue (user_id, priority desc, order_key) where place = 'ready';
 create index queue_delayed on private.queue (scheduled_at) where place = 'delayed';
-create index queue_held on private.queue (user_id) where place = 'held';
+-- By id and not by user: claims that run at the same time would all meet on one page of it.
+create index queue_held on private.queue (task_id) where place = 'held';
 create index queue_elsewhere on private.queue (user_id, place) where place in ('blocked', 'waiting', 'ended');
 
 -- The claim that a request made last, so that its repetition finds it (I3).
@@ -204,8 +205,12 @@ create table private.claim_requests (
 create index claim_requests_by_request on private.claim_requests (request_id);
 
 create sequence private.enqueue_order as bigint;
--- Differs after every write of the queue: a hint for who waits for one.
-create sequence private.pulse as bigint;
+-- Their sum differs after every write of the queue: a hint for who waits for one (private.beat, queue_pulse). Four, so
+-- that claims which run at the same time seldom wait for each other's.
+create sequence private.pulse_0 as bigint;
+create sequence private.pulse_1 as bigint;
+create sequence private.pulse_2 as bigint;
+create sequence private.pulse_3 as bigint;
 
 alter table public.projects enable row level security;
 alter table public.projects force row level security;

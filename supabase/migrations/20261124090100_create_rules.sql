@@ -21,6 +21,13 @@ begin
   return clock_timestamp();
 end $$;
 
+-- Tells who waits for a change that there was one.
+create function private.beat() returns bigint language plpgsql volatile set search_path = '' as $$
+begin
+  return case pg_backend_pid() & 3 when 0 then nextval('private.pulse_0') when 1 then nextval('private.pulse_1')
+    when 2 then nextval('private.pulse_2') else nextval('private.pulse_3') end;
+end $$;
+
 -- Uniform in [0, 1).
 create function private.jitter() returns double precision language sql volatile set search_path = '' as $$
   select pg_catalog.random()

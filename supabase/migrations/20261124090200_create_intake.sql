@@ -125,7 +125,7 @@ begin
       perform private.fall_if_held_down(v_task.id);
     end loop;
   end if;
-  perform nextval('private.pulse');
+  perform private.beat();
   return null;
 end $$;
 

@@ -88,26 +88,31 @@ end $$;
 -- Takes the next ready task, by one of four ways to look; null when there is none that nobody else is taking. Finding,
 -- locking and taking it are one statement each, with a constant limit and one index that can serve it: so its plan is
 -- made once a session (with a variable limit, or `p_user is null or …`, PostgreSQL plans every call anew).
-create function private.take_next(p_token uuid, p_holder text) returns uuid language plpgsql set search_path = '' as $$
+create function private.take_next(p_priority integer, p_low bigint, p_token uuid, p_holder text)
+returns uuid language plpgsql set search_path = '' as $$
 declare
-  v_priority integer := 2147483647;
-  v_low bigint;
+  v_priority integer := p_priority;
+  v_low bigint := p_low;
   v_id uuid;
 begin
-  loop
-    select c.priority, least(c.low, (select min(l.order_key) from private.latecomers l where l.priority = c.priority))
-      into v_priority, v_low
-      from private.cursors c where c.priority < v_priority order by c.priority desc limit 1;
-    exit when not found;
+  while v_priority is not null loop
     update private.queue q set place = 'held', claim_token = p_token, held_by = p_holder, start_request_id = null
       where q.task_id = (
         select r.task_id from private.queue r where r.place = 'ready' and (-r.priority) = -v_priority and r.order_key >= v_low
         order by r.order_key limit 1 for update skip locked)
       returning q.task_id into v_id;
     exit when found;
+    select m.priority, m.low into v_priority, v_low from private.next_mark(v_priority) m;
   end loop;
   return v_id;
 end $$;
+
+-- The mark of the next priority below p_priority, as it counts now.
+create function private.next_mark(p_priority integer, out priority integer, out low bigint)
+language sql stable set search_path = '' as $$
+  select c.priority, least(c.low, (select min(l.order_key) from private.latecomers l where l.priority = c.priority))
+  from private.cursors c where c.priority < p_priority order by c.priority desc limit 1
+$$;
 
 create function private.take_next_of_type(p_type text, p_token uuid, p_holder text)
 returns uuid language plpgsql set search_path = '' as $$
@@ -204,6 +209,8 @@ declare
   v_is_sound boolean := private.check_worker_id(p_worker_id) and private.check_seconds('lease', p_lease);
   v_is_due boolean;
   v_is_known boolean;
+  v_priority integer;
+  v_low bigint;
   v_types text[];
   v_token uuid;
   v_id uuid;
@@ -221,10 +228,14 @@ begin
   end if;
   -- All that has to be known first, in one statement.
   select exists (select from private.queue q where q.place = 'delayed' and q.scheduled_at <= v_now),
-      exists (select from public.workers w where w.id = p_worker_id)
-    into v_is_due, v_is_known;
+      exists (select from public.workers w where w.id = p_worker_id), top.priority, top.low
+    into v_is_due, v_is_known, v_priority, v_low
+    from (select) as once left join lateral (
+      select c.priority, least(c.low, (select min(l.order_key) from private.latecomers l where l.priority = c.priority)) as low
+      from private.cursors c order by c.priority desc limit 1) top on true;
   if v_is_due then
     perform private.promote_due(v_now);
+    select m.priority, m.low into v_priority, v_low from private.next_mark(2147483647) m;  -- a late one may lie below
   end if;
   if p_task_types is not null then
     v_types := array(select distinct unnest(p_task_types));
@@ -235,7 +246,7 @@ begin
       when p_task_ids is not null then private.take_next_among(private.as_uuids(p_task_ids), v_user, v_types, v_token, v_holder)
       when v_user is not null then private.take_next_of_user(v_user, v_types, v_token, v_holder)
       when v_types is not null then private.take_next_of_types(v_types, v_token, v_holder)
-      else private.take_next(v_token, v_holder) end;
+      else private.take_next(v_priority, v_low, v_token, v_holder) end;
     exit when v_id is null;
     update public.tasks set status = 'In Progress', attempts = attempts + 1, worker_id = p_worker_id,
         lease_expires_at = v_now + make_interval(secs => p_lease), scheduled_at = null, tick = null, flow_run_id = null,
@@ -258,7 +269,7 @@ begin
     if random() < 0.02 then
       perform private.move_cursors();
     end if;
-    v_pulse := nextval('private.pulse');
+    v_pulse := private.beat();
   end if;
   return array_to_json(v_claims);
 end $$;
@@ -373,7 +384,7 @@ begin
   update public.tasks set worker_id = p_worker_id, flow_run_id = coalesce(p_flow_run_id, flow_run_id),
       lease_expires_at = v_now + make_interval(secs => p_lease), generation_started_at = v_now, updated_at = v_now
     where id = t.id returning * into t;
-  perform nextval('private.pulse');
+  perform private.beat();
   return private.claim_json(t, q.claim_token);
 end $$;
 
@@ -391,7 +402,7 @@ begin
   perform private.check_seconds('lease', p_lease);
   update public.tasks set flow_run_id = p_flow_run_id, lease_expires_at = v_now + make_interval(secs => p_lease),
     updated_at = v_now where id = t.id;
-  perform nextval('private.pulse');
+  perform private.beat();
 end $$;
 
 -- The row of a task that this caller holds, its place locked. Refuses LT006, LT002 (I2).

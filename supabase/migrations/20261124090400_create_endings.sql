@@ -124,7 +124,7 @@ begin
   update public.tasks set waiting = true, worker_id = null, lease_expires_at = null, closed_token = q.claim_token,
     updated_at = v_now where id = t.id;
   v_completed := private.complete_upward(t.id, null);
-  perform nextval('private.pulse');
+  perform private.beat();
   return private.outcome(t.id, private.ready_after(v_completed), v_completed[2:]);
 end $$;
 
@@ -142,7 +142,7 @@ declare
   v_is_sound boolean := (p_output_location is null or private.check_text('output_location', p_output_location, 16000))
     and (p_result is null or private.check_result(p_result));
   v_answer json;
-  v_pulse bigint := nextval('private.pulse');
+  v_pulse bigint := private.beat();
   v_completed uuid[];
   q private.queue;
   t public.tasks;
@@ -310,7 +310,7 @@ begin
     perform private.end_badly(t.id, 'Failed', v_error, null, true);
     v_ended := private.end_others(t.id);
   end if;
-  perform nextval('private.pulse');
+  perform private.beat();
   return private.outcome(t.id, '{}', v_ended);
 end $$;
 
@@ -333,7 +333,7 @@ begin
     flow_run_id = null, output_location = null, generation_started_at = null, updated_at = v_now where id = t.id;
   perform private.ready_late(t.priority, t.order_key);
   v_ended := private.fall_if_held_down(t.id);
-  perform nextval('private.pulse');
+  perform private.beat();
   return private.outcome(t.id, '{}', v_ended);
 end $$;
 
@@ -354,7 +354,7 @@ begin
   end if;
   perform private.end_badly(t.id, 'Cancelled', 'Cancelled on request.', null, false);
   v_ended := private.end_others(t.id);
-  perform nextval('private.pulse');
+  perform private.beat();
   return private.outcome(t.id, '{}', v_ended);
 end $$;
 
@@ -374,7 +374,7 @@ begin
       jsonb_build_object('task_id', t.id));
   end if;
   v_back := private.revive(coalesce(t.root_task_id, t.id), p_attempts);
-  perform nextval('private.pulse');
+  perform private.beat();
   return private.outcome(t.id, private.ready_among(v_back), array_remove(v_back, t.id));
 end $$;
 

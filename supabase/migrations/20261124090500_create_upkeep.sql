@@ -39,7 +39,7 @@ begin
   end loop;
   perform private.move_cursors();
   if cardinality(v_rescued) > 0 then
-    perform nextval('private.pulse');
+    perform private.beat();
   end if;
   return array_to_json(v_rescued);
 end $$;

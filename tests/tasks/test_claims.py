@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue as inboxes
 import signal
 import subprocess
 import sys
@@ -12,13 +13,14 @@ from pathlib import Path
 
 import pytest
 
+from blocks.queue.errors import NotAllowed
 from blocks.queue.memory import MemoryQueue
 from blocks.queue.model import Claim, TaskSpec
 from blocks.queue.protocol import TaskQueue
 from blocks.queue.sqlite import SqliteQueue
 from tasks.claims import Hold, hold
 from tasks.errors import Stopped
-from tasks.heartbeat import Post, first_line
+from tasks.heartbeat import LOST, Post, beat, first_line
 
 Opener = Callable[[], TaskQueue]
 
@@ -114,6 +116,16 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def test_a_heartbeat_whose_key_has_expired_gives_up_when_its_lease_is_over(tmp_path: Path) -> None:
+    class Expired(MemoryQueue):
+        def changed(self) -> object:
+            raise NotAllowed("The key has expired.")
+
+    said: list[str] = []
+    beat(Expired(), Post("task", 1, "token", lease=0.3), inboxes.SimpleQueue(), said.append)
+    assert said == [LOST]
 
 
 def test_the_heartbeat_dies_with_its_body_even_by_kill_9(tmp_path: Path) -> None:
