@@ -19,7 +19,7 @@ _PASSING = ("40P01", "40001", "57014", "57P01")
 _JSON = {"p_tasks", "p_lost", "p_result"}
 _TABLES = (
     "public.tasks, public.projects, public.workers, public.briefs, public.user_api_token, "
-    "private.cursors, private.latecomers"
+    "private.cursors, private.latecomers, private.claim_requests"
 )
 
 
@@ -76,12 +76,15 @@ class TestDatabase:
         self.connection = psycopg.connect(owner_url, autocommit=True)
         self.run(
             """
-            create table if not exists private.test_clock (at timestamptz);
+            create schema if not exists testing;
+            create table if not exists testing.clock (at timestamptz);
+            grant usage on schema testing to postgres;
+            grant select on testing.clock to postgres;
             create or replace function private.now() returns timestamptz language sql volatile set search_path = '' as
-              $$ select coalesce((select at from private.test_clock), pg_catalog.clock_timestamp()) $$;
+              $$ select coalesce((select at from testing.clock), pg_catalog.clock_timestamp()) $$;
             create or replace function private.jitter() returns double precision
               language sql volatile set search_path = '' as
-              $$ select case when exists (select from private.test_clock) then 0.5 else pg_catalog.random() end $$;
+              $$ select case when exists (select from testing.clock) then 0.5 else pg_catalog.random() end $$;
             """
         )
 
@@ -90,13 +93,13 @@ class TestDatabase:
         return cursor.fetchall() if cursor.description else []
 
     def set_clock(self, now: datetime) -> None:
-        self.run("delete from private.test_clock")
-        self.run("insert into private.test_clock values (%s)", now)
+        self.run("delete from testing.clock")
+        self.run("insert into testing.clock values (%s)", now)
 
     def empty(self) -> None:
         """As after the migrations, with one user and one project."""
         self.run(f"truncate {_TABLES} cascade; update private.horizon set settled = 0, drawn = 0, xid = '0'")
-        self.run("delete from private.test_clock")
+        self.run("delete from testing.clock")
         self.run("insert into auth.users (id) values (%s) on conflict do nothing", LOCAL_USER)
         self.new_project(LOCAL_PROJECT)
 
