@@ -135,7 +135,9 @@ async def store_output(work: Work, path: Path, name: str | None = None) -> Store
 @step("fetch segments")
 async def fetch_segments(work: Work, travel: TravelDetails, params: StitchParams) -> list[Path | None]:
     """One file for each segment in order, None where it is missing, the continued video first."""
-    found = await asyncio.to_thread(work.site.queue.completed_segments, run_id=params.orchestrator_run_id)
+    # By the orchestrator, whose id is its own: a run id is a text that another user may have said too.
+    run = work.task.parent_id or params.orchestrator_run_id
+    found = await asyncio.to_thread(work.site.queue.completed_segments, run_id=run)
     locations = {segment.segment_index: segment.output_location for segment in found}
     paths: list[Path | None] = []
     if travel.continue_from_video_resolved_path:

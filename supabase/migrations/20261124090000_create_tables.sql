@@ -165,7 +165,7 @@ create index user_api_token_by_user on public.user_api_token (user_id);
 create type private.place as enum ('ready', 'blocked', 'delayed', 'held', 'waiting', 'ended');
 
 create table private.queue (
-  task_id      uuid not null primary key references public.tasks (id) on delete cascade,
+  task_id      uuid not null primary key,
   user_id      uuid not null,
   task_type    text not null,
   priority     integer not null,
@@ -180,6 +180,8 @@ create table private.queue (
   -- Who claimed it, for old clients that show no claim token: service, user:<id> or token:<id>.
   held_by      text,
   start_request_id text,
+  constraint place_of_task foreign key (task_id, user_id)
+    references public.tasks (id, user_id) on update cascade on delete cascade,
   constraint unmet_not_negative check (unmet >= 0),
   constraint held_has_token check ((place = 'held') = (claim_token is not null))
 ) with (

@@ -116,6 +116,20 @@ begin
   return true;
 end $$;
 
+-- What every reader can take in: at most 64 levels, and numbers within a double. PostgreSQL would keep 1e5000 with all
+-- its digits, and one such row would hide all others from whoever reads a list of them.
+create function private.check_json(p_field text, p_value jsonb) returns boolean language plpgsql set search_path = '' as $$
+begin
+  if jsonb_path_exists(p_value, 'strict $.**{65 to last}') then
+    perform private.refuse('LT001', format('%s is nested deeper than 64 levels.', p_field), 'Flatten it.',
+      jsonb_build_object('field', p_field));
+  elsif jsonb_path_exists(p_value, 'strict $.** ? (@.type() == "number" && (@ > 1e308 || @ < -1e308))') then
+    perform private.refuse('LT001', format('%s has a number beyond 1e308.', p_field), 'Send it as a string.',
+      jsonb_build_object('field', p_field));
+  end if;
+  return true;
+end $$;
+
 -- Params as they may be stored: an object, at most 256 KB and 64 levels, numbers that every reader holds, no secrets
 -- (I10). A key that ends like the name of a secret and holds text is one, and so is a value that is a token.
 create function private.check_params(p_params jsonb) returns void language plpgsql set search_path = '' as $$
@@ -137,13 +151,7 @@ begin
       'Put large content into storage and send its path.',
       jsonb_build_object('field', 'params', 'size', v_size, 'limit', 262144));
   end if;
-  if jsonb_path_exists(p_params, 'strict $.**{65 to last}') then
-    perform private.refuse('LT001', 'params is nested deeper than 64 levels.', 'Flatten it.', '{"field": "params"}');
-  end if;
-  if jsonb_path_exists(p_params, 'strict $.** ? (@.type() == "number" && (@ > 9223372036854775807 || @ < -9223372036854775808)
-      && @ == @.floor() && @.abs() < 1e300)') and p_params::text ~ '[0-9]{19}' then
-    perform private.refuse('LT001', 'params has an integer beyond 64 bits.', 'Send it as a string.', '{"field": "params"}');
-  end if;
+  perform private.check_json('params', p_params);
   v_found := (
     select pair ->> 'key'
     from jsonb_path_query(p_params, 'strict $.** ? (@.type() == "object").keyvalue()') as pair
@@ -171,6 +179,7 @@ begin
   if p_result is not null and (jsonb_typeof(p_result) <> 'object' or octet_length(p_result::text) > 1048576) then
     perform private.refuse('LT001', 'result is no JSON object of at most 1 MB.', 'Send an object.', '{"field": "result"}');
   end if;
+  perform private.check_json('result', p_result);
   return true;
 end $$;
 

@@ -19,6 +19,12 @@ begin
   perform private.check_integer('priority', t.priority, -1000, 1000);
   perform private.check_integer('max_attempts', t.max_attempts, 1, 100);
   if t.max_ticks is not null then perform private.check_integer('max_ticks', t.max_ticks, 1, 2147483647); end if;
+  if not t.scheduled_at between '1970-01-01' and '9000-01-01' then
+    perform private.refuse_field('scheduled_at', t.scheduled_at::text, 'Give a moment of these centuries.');
+  elsif array_ndims(t.depends_on) > 1 or array_position(t.depends_on, null) is not null or cardinality(t.depends_on) > 10000 then
+    perform private.refuse_field('depends_on', left(t.depends_on::text, 80), 'Give a list of at most 10000 task ids.');
+  end if;
+  t.depends_on := array(select unnest(t.depends_on));  -- counted from one, whoever wrote it
   if t.correlation_id is not null then perform private.check_text('correlation_id', t.correlation_id, 200); end if;
   if t.mandate is not null then perform private.check_text('mandate', t.mandate, 16000); end if;
   -- To another tenant, "not yours" and "does not exist" are the same answer (I5).
@@ -26,6 +32,10 @@ begin
     where p.id = t.project_id and (p_user_id is null or p.user_id = p_user_id));
   if t.user_id is null then
     perform private.refuse_field('project_id', t.project_id::text, 'Name a project of yours; there is no such one.');
+  end if;
+  if t.brief_id is not null and not exists (select from public.briefs b where b.id = t.brief_id and b.user_id = t.user_id) then
+    perform private.refuse('LT003', format('brief_id names %s, which is no brief.', t.brief_id), 'Store the brief first.',
+      '{"field": "brief_id"}');
   end if;
   -- Old clients name the orchestrator in the params of its parts only.
   if t.parent_id is null and t.task_type in ('travel_segment', 'travel_stitch') then
@@ -62,7 +72,7 @@ begin
 end $$;
 
 -- The rows of one INSERT together, so that they may name each other in any order.
-create function private.admit_tasks() returns trigger language plpgsql security definer set search_path = '' as $$
+create function private.admit_tasks() returns trigger language plpgsql security definer set search_path = '' set enable_seqscan = off as $$
 declare
   v_has_kin boolean := false;
   v_user uuid;

@@ -104,7 +104,7 @@ $$;
 -- Hands an orchestrator to its children: In Progress, no holder, no lease; they decide its end. Repeated while it waits,
 -- or when it has completed so, it gets the same answer. Refuses LT007, LT006, LT002, LT001 (it has no children).
 create function public.wait_task(p_task_id text, p_claim_token text, p_user_id uuid default null)
-returns json language plpgsql security definer set search_path = '' as $$
+returns json language plpgsql security definer set search_path = '' set enable_seqscan = off as $$
 declare
   v_now timestamptz := private.now();
   v_user uuid := private.acting_user(p_user_id);
@@ -133,7 +133,7 @@ end $$;
 create function public.complete_task(
   p_task_id text, p_claim_token text default null, p_output_location text default null, p_result jsonb default null,
   p_holder text default null, p_user_id uuid default null
-) returns json language plpgsql security definer set search_path = '' as $$
+) returns json language plpgsql security definer set search_path = '' set enable_seqscan = off as $$
 declare
   v_now timestamptz := private.now();
   v_user uuid := private.acting_user(p_user_id);
@@ -289,7 +289,7 @@ end $$;
 create function public.fail_task(
   p_task_id text, p_claim_token text default null, p_error text default '', p_retry boolean default false,
   p_delay double precision default null, p_holder text default null, p_user_id uuid default null
-) returns json language plpgsql security definer set search_path = '' as $$
+) returns json language plpgsql security definer set search_path = '' set enable_seqscan = off as $$
 declare
   v_user uuid := private.acting_user(p_user_id);
   v_error text := private.tidy_error(p_error);
@@ -316,7 +316,7 @@ end $$;
 
 -- Hands a task back unharmed: Queued, the attempt returned, its place kept. Refuses LT006, LT002.
 create function public.release_task(p_task_id text, p_claim_token text default null, p_holder text default null, p_user_id uuid default null)
-returns json language plpgsql security definer set search_path = '' as $$
+returns json language plpgsql security definer set search_path = '' set enable_seqscan = off as $$
 declare
   v_now timestamptz := private.now();
   v_user uuid := private.acting_user(p_user_id);
@@ -340,7 +340,7 @@ end $$;
 -- Cancels a task with its children (also running ones), its dependents and its orchestrator (I6). A holder learns of it
 -- from renew_task. Cancelling a Cancelled task answers the same. Refuses LT007 (Complete or Failed), LT002.
 create function public.cancel_task(p_task_id text, p_user_id uuid default null)
-returns json language plpgsql security definer set search_path = '' as $$
+returns json language plpgsql security definer set search_path = '' set enable_seqscan = off as $$
 declare
   v_user uuid := private.acting_user(p_user_id);
   q private.queue := private.locked(p_task_id, v_user);
@@ -361,7 +361,7 @@ end $$;
 -- Gives a Failed or Cancelled task p_attempts more attempts and revives all that ended because of it. A task that ended
 -- because of another is retried at that root. Refuses LT008, LT002, LT001.
 create function public.retry_task(p_task_id text, p_attempts integer default 3, p_user_id uuid default null)
-returns json language plpgsql security definer set search_path = '' as $$
+returns json language plpgsql security definer set search_path = '' set enable_seqscan = off as $$
 declare
   v_user uuid := private.acting_user(p_user_id);
   q private.queue := private.locked(p_task_id, v_user);

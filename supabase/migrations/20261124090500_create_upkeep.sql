@@ -30,7 +30,7 @@ begin
     -- Owner by owner, so that two who rescue take the owners' locks in the same order.
     order by dead.user_id, min(dead.n), min(dead.lease), min(dead.order_key)
   loop
-    v_answer := private.rescue_one(v_each.id, v_now, exists (
+    v_answer := private.rescue_one(v_each.id, v_each.user_id, v_now, exists (
       select from jsonb_array_elements(p_lost) as l (pair)
       where private.as_uuid(l.pair ->> 0) = v_each.id and (l.pair ->> 1)::integer = (select t.attempts from public.tasks t where t.id = v_each.id)));
     if v_answer is not null then
@@ -44,15 +44,19 @@ begin
   return array_to_json(v_rescued);
 end $$;
 
--- Null when it is not to be rescued any more: renewed, ended, or fallen with another that was rescued just before.
-create function private.rescue_one(p_id uuid, p_now timestamptz, p_lost boolean) returns json language plpgsql set search_path = '' as $$
+-- Null when it is not to be rescued any more: renewed, ended, deleted with its project, or fallen with another that was rescued just before.
+create function private.rescue_one(p_id uuid, p_user_id uuid, p_now timestamptz, p_lost boolean) returns json language plpgsql set search_path = '' as $$
 declare
-  q private.queue := private.locked(p_id::text, null);
-  t public.tasks := private.known(p_id::text, null);
-  v_error text := format('Attempt %s was lost: worker %s stopped renewing its lease.', t.attempts, t.worker_id);
+  q private.queue;
+  t public.tasks;
+  v_error text;
   v_ended uuid[];
   v_outcome json;
 begin
+  perform private.lock_owner(p_user_id);
+  select * into q from private.queue x where x.task_id = p_id for update;
+  select * into t from public.tasks x where x.id = p_id;
+  v_error := format('Attempt %s was lost: worker %s stopped renewing its lease.', t.attempts, t.worker_id);
   if q.place is distinct from 'held' or not (p_lost or t.lease_expires_at <= p_now) then
     return null;
   end if;

@@ -113,12 +113,21 @@ begin
     from unnest(t.depends_on) with ordinality as d (id, n) join public.tasks p on p.id = d.id);
 end $$;
 
--- Complete segments of a run, or of the orchestrator of that id: by index, the newest of each, no cap.
+-- Complete segments of a run, or of the orchestrator of that id: by index, the newest of each, no cap. A run id is a text
+-- that two users may have said: the service gets the segments of the orchestrator's owner or of the project it names, and
+-- is refused (LT001) where neither tells whose run is meant.
 create function public.completed_segments(p_run_id text, p_user_id uuid default null, p_project_id uuid default null)
 returns json language plpgsql stable security definer set search_path = '' as $$
 declare
-  v_user uuid := private.acting_user(p_user_id);
+  v_user uuid := coalesce(private.acting_user(p_user_id),
+    (select t.user_id from public.tasks t where t.id = private.as_uuid(p_run_id)));
 begin
+  if v_user is null and p_project_id is null and (
+      select count(distinct t.user_id) > 1 from public.tasks t
+      where t.task_type = 'travel_segment' and t.params ->> 'orchestrator_run_id' = p_run_id) then
+    perform private.refuse('LT001', 'run_id names runs of several users.', 'Name the orchestrator or the project.',
+      '{"field": "run_id"}');
+  end if;
   -- Two probes of two indexes: one condition with `or` would read every segment there is.
   return (
     select coalesce(json_agg(json_build_object('segment_index', s.segment_index, 'task_id', s.id,

@@ -37,9 +37,11 @@ begin
   perform private.check_text('label', p_label, 200);
   if p_hash is null or p_hash !~ '^[0-9a-f]{64}$' then
     perform private.refuse_field('hash', p_hash, 'Send the SHA-256 of the token in hex, never the token.');
-  elsif p_scopes is null or cardinality(p_scopes) = 0 or not p_scopes <@ array['enqueue', 'work'] then
+  elsif p_scopes is null or cardinality(p_scopes) not between 1 and 2 or array_ndims(p_scopes) > 1 or not p_scopes <@ array['enqueue', 'work'] then
     perform private.refuse_field('scopes', p_scopes::text, 'Known: enqueue, work.');
-  elsif p_expires_at <= private.now() then
+  elsif p_label ~ '[[:cntrl:]]' or p_prefix ~ '[[:cntrl:]]' then
+    perform private.refuse_field('label', p_label, 'Use printable characters.');
+  elsif p_expires_at <= private.now() or p_expires_at > '9000-01-01' then
     perform private.refuse_field('expires_at', p_expires_at::text, 'Give a moment to come, or none.');
   elsif v_user is not null and not exists (select from auth.users u where u.id = v_user) then
     perform private.refuse_field('user_id', v_user::text, 'There is no such user.');

@@ -7,12 +7,13 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from deployments.local.project import OURS
+from deployments.local.project import OURS, Project
 from deployments.local.stack import LocalSupabase
 from tests.conftest import private_home
 from tests.edge.callers import FUNCTIONS
 from tests.security import schema
-from tests.security.catalogue import CHECKS, Check, Connection, rights
+from tests.security.catalogue import Check, Connection, rights, strings
+from tests.security.crossing import CHECKS
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("supabase")]
 
@@ -25,8 +26,18 @@ def test_the_database_holds_what_it_promises(owner: Connection, check: Check) ->
     assert check(owner) == []
 
 
-def test_the_api_roles_may_do_exactly_what_is_stated(owner: Connection) -> None:
-    assert rights(owner) == STATED.read_text().splitlines()
+def test_everybody_may_do_exactly_what_is_stated(owner: Connection) -> None:
+    """After a change that is meant, `rights.txt` is written anew: the reviewer sees each right that comes or goes."""
+    found, stated = rights(owner), STATED.read_text().splitlines()
+    assert [f"+ {line}" for line in found if line not in stated] == []
+    assert [f"- {line}" for line in stated if line not in found] == []
+    assert len(found) == len(stated)  # two functions of one name have two lines
+
+
+def test_public_is_the_only_schema_that_is_exposed(owner: Connection) -> None:
+    made = "select nspname from pg_namespace where nspowner = 'postgres'::regrole"
+    assert set(strings(owner, made)) == {"private", "supabase_migrations"}
+    assert Project.read(OURS).schemas == ["public"]
 
 
 def test_every_edge_function_is_among_those_that_the_tenants_are_tried_on() -> None:
@@ -39,6 +50,27 @@ def test_the_migrations_run_as_a_role_that_is_no_superuser(owner: Connection) ->
         "postgres",
         False,
     )
+
+
+def test_a_project_that_once_granted_everything_by_default_ends_up_the_same(owner: Connection) -> None:
+    """As hosted projects did until 2026: whatever was made in public belonged to anon and users at once."""
+    wanted = _apart_from_defaults(rights(owner))
+    owner.execute("drop schema private cascade; drop schema public cascade; create schema public")
+    for policy in strings(owner, "select policyname from pg_policies where schemaname = 'storage'"):
+        owner.execute(f"drop policy {policy} on storage.objects")  # type: ignore[call-overload]
+    for kind in ("tables", "functions", "sequences"):
+        owner.execute(
+            f"alter default privileges in schema public grant all on {kind} to anon, authenticated, service_role"  # type: ignore[call-overload]
+        )
+    for migration in Project.read(OURS).migrations():
+        owner.execute(migration.path.read_bytes())
+    assert _apart_from_defaults(rights(owner)) == wanted
+    for check in CHECKS:
+        assert check(owner) == []
+
+
+def _apart_from_defaults(lines: list[str]) -> list[str]:
+    return [line for line in lines if "by default what" not in line and "usage schema public" not in line]
 
 
 @pytest.mark.parametrize("binaries", [None, POSTGRES_15], ids=["newest", "15"])

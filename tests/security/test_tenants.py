@@ -1,253 +1,248 @@
-"""Every caller × every table of the exposed schema and paths of the bucket × read, create, change, delete, over HTTP.
+"""Every caller × every table, function and path of the bucket × read, create, change, delete, over HTTP.
 
-Edge functions have the same matrix in tests/edge/test_callers.py, SQL functions in `catalogue.functions_that_cross`.
-What counts is what happened to the rows, not the status; the owner and the service show that a denial is none for all.
+What there is to try comes from the catalogue. What counts is what came of it, not the status; A and the service show on
+the same rows that a denial is none for all. Edge functions have the same matrix in tests/edge/test_callers.py.
 """
 
 from __future__ import annotations
 
-import secrets
-import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+import base64
+from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
 import httpx
-import jwt
-import psycopg
 import pytest
 
-from deployments.local.stack import LocalSupabase
+from tests.security.calls import ALL, CALLS, HARMLESS, SERVICE_CALLS
+from tests.security.catalogue import strings
+from tests.security.world import BUCKET, CALLERS, PNG, SERVICE, STRANGERS, World
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("supabase")]
 
-#: table: (what the owner of a row may do to it, what the service may): r(ead), c(reate), u(pdate), d(elete).
-MAY = {
-    "projects": ("rcud", "rcud"),
-    "briefs": ("rcud", "rcud"),
-    "tasks": ("rc", "rc"),
-    "task_dependencies": ("r", "r"),
-    "workers": ("", "rcu"),
-    "user_api_token": ("", "rcu"),
-    "jobs": ("r", "r"),
-    "active_jobs": ("r", "r"),
-    "pending_jobs_queue": ("r", "r"),
-    "job_stats": ("r", "r"),
+VERBS = ("read", "create", "change", "delete")
+EVERYTHING = set(VERBS)
+#: table: (what A may do to A's rows, what the service may).
+MAY: dict[str, tuple[set[str], set[str]]] = {
+    "projects": (EVERYTHING, EVERYTHING),
+    "briefs": (EVERYTHING, EVERYTHING),
+    "tasks": ({"read", "create"}, {"read", "create"}),
+    "task_dependencies": ({"read"}, {"read"}),
+    "workers": (set(), {"read", "create", "change"}),
+    "user_api_token": (set(), {"read", "create", "change"}),
+    "jobs": ({"read"}, {"read"}),
+    "active_jobs": ({"read"}, {"read"}),
+    "pending_jobs_queue": ({"read"}, {"read"}),
+    "job_stats": ({"read"}, {"read"}),
 }
-OUTSIDERS = ("nobody", "the publishable key", "the anon key", "B", "A's token", "a worker's token", "forged", "expired")
-CALLERS = ("A", "the secret key", "the service_role key", *OUTSIDERS)
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of A's in a table: how to find it, a copy of it to create, a change."""
-
-    where: str
-    create: dict[str, Any]
-    change: dict[str, Any]
-
-
-class World:
-    def __init__(self, supabase: LocalSupabase) -> None:
-        self.supabase = supabase
-        self.db = psycopg.connect(supabase.admin_database_url, autocommit=True)
-        self.http = httpx.Client(base_url=supabase.url, timeout=30, trust_env=False)
-        self.db.execute("truncate public.projects, public.tasks, public.workers, public.user_api_token cascade")
-        self.a, self.b = str(uuid4()), str(uuid4())
-        self.project, self.brief, self.task = str(uuid4()), str(uuid4()), str(uuid4())
-        self.db.execute("insert into auth.users (id) values (%s), (%s)", [self.a, self.b])
-        self.db.execute("insert into public.projects (id, user_id) values (%s, %s)", [self.project, self.a])
-        self.db.execute("insert into public.projects (user_id) values (%s)", [self.b])
-        self.db.execute(
-            "insert into public.briefs (id, user_id, project_id, title) values (%s, %s, %s, 'b')",
-            [self.brief, self.a, self.project],
-        )
-        for task, before in ((self.task, []), (uuid4(), [self.task])):
-            self.db.execute(
-                "insert into public.tasks (id, task_type, params, project_id, depends_on)"
-                " values (%s, 'analysis', '{}', %s, %s::uuid[])",
-                [task, self.project, before],
-            )
-        self.db.execute(
-            "insert into public.tasks (task_type, params, project_id, status, worker_id, lease_expires_at, attempts)"
-            " values ('analysis', '{}', %s, 'In Progress', 'w', now() + interval '1 hour', 1)",
-            [self.project],
-        )
-        self.db.execute("insert into public.workers (id) values ('w')")
-        self.pat, self.worker_pat = self._token(self.a), self._token(None)
-
-    def _token(self, user: str | None) -> str:
-        text = f"lt_{secrets.token_urlsafe(32)}"
-        self.db.execute(
-            "insert into public.user_api_token (user_id, jti_hash, label, prefix)"
-            " values (%s, encode(sha256(%s::bytea), 'hex'), 'x', 'lt_')",
-            [user, text],
-        )
-        return text
-
-    def headers(self, caller: str) -> dict[str, str]:
-        supabase, sign = self.supabase, self.supabase.sign_user_jwt
-        claims = {"sub": self.a, "aud": "authenticated", "role": "authenticated", "exp": int(time.time()) + 600}
-
-        def session(token: str) -> dict[str, str]:
-            return {"apikey": supabase.publishable_key, "authorization": f"Bearer {token}"}
-
-        match caller:
-            case "nobody":
-                return {}
-            case "the publishable key":
-                return {"apikey": supabase.publishable_key}
-            case "the anon key":
-                return {"apikey": supabase.anon_key, "authorization": f"Bearer {supabase.anon_key}"}
-            case "the secret key":
-                return {"apikey": supabase.secret_key}
-            case "the service_role key":
-                return {"apikey": supabase.service_role_key, "authorization": f"Bearer {supabase.service_role_key}"}
-            case "A":
-                return session(sign(self.a))
-            case "B":
-                return session(sign(self.b, app_metadata={"role": "service_role"}))
-            case "A's token":
-                return session(self.pat)
-            case "a worker's token":
-                return session(self.worker_pat)
-            case "forged":
-                return session(jwt.encode({**claims, "role": "service_role"}, "x" * 40, "HS256"))
-            case "expired":
-                return session(sign(self.a, exp=int(time.time()) - 60))
-        raise AssertionError(caller)
-
-    def row(self, table: str) -> Row:
-        match table:
-            case "projects":
-                return Row(f"id=eq.{self.project}", {"name": "new"}, {"name": "changed"})
-            case "briefs":
-                create = {"project_id": self.project, "title": "new", "user_id": self.a}
-                return Row(f"id=eq.{self.brief}", create, {"title": "changed"})
-            case "tasks":
-                create = {"project_id": self.project, "task_type": "analysis", "params": {}}
-                return Row(f"id=eq.{self.task}", create, {"status": "Complete"})
-            case "task_dependencies":
-                create = {"task_id": str(uuid4()), "depends_on": self.task, "user_id": self.a, "position": 0}
-                return Row(f"depends_on=eq.{self.task}", create, {"position": 5})
-            case "workers":
-                return Row("id=eq.w", {"id": f"w{uuid4()}"}, {"status": "gone"})
-            case "user_api_token":
-                create = {"label": "new", "prefix": "lt_", "jti_hash": "ab" * 32, "user_id": self.b}
-                return Row(f"user_id=eq.{self.a}", create, {"label": "changed"})
-            case "job_stats":
-                return Row("type=eq.analysis", {"type": "x"}, {"type": "x"})
-            case "jobs" | "active_jobs" | "pending_jobs_queue":
-                return Row(f"user_id=eq.{self.a}", {"type": "analysis"}, {"status": "completed"})
-        raise AssertionError(f"{table}: say what a row of it is, and in MAY who may do what")
-
-    def state(self) -> list[Any]:
-        tables = [
-            table for table, _ in MAY.items() if table not in ("jobs", "active_jobs", "pending_jobs_queue", "job_stats")
-        ]
-        hidden = "- 'last_used_at' - 'updated_at'"
-        return [
-            self.db.execute(f"select to_jsonb(t) {hidden} from public.{one} t order by 1").fetchall() for one in tables
-        ]
-
-    def tries(self, caller: str, table: str, verb: str) -> bool:
-        """Whether it came to pass. Afterwards everything is as it was."""
-        row, headers, path = self.row(table), self.headers(caller), f"/rest/v1/{table}"
-        if verb == "r":
-            answer = self.http.get(f"{path}?{row.where}", headers=headers)
-            return answer.is_success and len(answer.json()) > 0
-        before = self.state()
-        match verb:
-            case "c":
-                create = dict(row.create)
-                if table == "projects" and caller in ("the secret key", "the service_role key"):
-                    create["user_id"] = self.a
-                if table == "briefs" and caller not in ("the secret key", "the service_role key"):
-                    del create["user_id"]
-                self.http.post(path, json=create, headers=headers)
-            case "u":
-                self.http.patch(f"{path}?{row.where}", json=row.change, headers=headers)
-            case "d":
-                self.http.delete(f"{path}?{row.where}", headers=headers)
-        return self.state() != before
-
-
-@pytest.fixture
-def world(supabase: LocalSupabase) -> Iterator[World]:
-    world = World(supabase)
-    yield world
-    world.http.close()
-    world.db.close()
+_JOB: tuple[str, dict[str, Any], dict[str, Any]] = ("user_id=eq.{a}", {"type": "analysis"}, {"status": "completed"})
+#: table: (where A's rows are, a row to create beside them, a change).
+ROWS: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "projects": ("id=eq.{project}", {"name": "x"}, {"name": "x"}),
+    "briefs": ("id=eq.{brief}", {"project_id": "{project}", "title": "x"}, {"title": "x"}),
+    "tasks": (
+        "user_id=eq.{a}",
+        {"project_id": "{project}", "task_type": "analysis", "params": {}},
+        {"status": "Complete"},
+    ),
+    "task_dependencies": (
+        "user_id=eq.{a}",
+        {"task_id": "{fresh}", "depends_on": "{ready}", "user_id": "{a}", "position": 0},
+        {"position": 5},
+    ),
+    "workers": ("id=eq.w", {"id": "another"}, {"status": "gone"}),
+    "user_api_token": ("user_id=eq.{a}", {"label": "x", "jti_hash": "ab" * 32}, {"label": "y"}),
+    "jobs": _JOB,
+    "active_jobs": _JOB,
+    "pending_jobs_queue": _JOB,
+    "job_stats": ("type=eq.analysis", {"type": "x"}, {"type": "x"}),
+}
+#: What the service has to say in addition, since it is nobody by itself.
+OWNED = {"projects": {"user_id": "{a}"}, "briefs": {"user_id": "{a}"}, "user_api_token": {"user_id": "{a}"}}
 
 
 def test_every_table_of_the_exposed_schema_has_an_expectation(world: World) -> None:
-    found = world.db.execute(
-        "select relname from pg_class"
-        " where relnamespace = 'public'::regnamespace and relkind in ('r', 'v', 'm', 'p', 'f')"
-    ).fetchall()
-    assert {row[0] for row in found} == set(MAY)
+    found = strings(
+        world.db,
+        "select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r','v','m','p','f')",
+    )
+    assert set(found) == set(MAY) == set(ROWS)
+
+
+def test_every_function_of_the_exposed_schema_has_a_call(world: World) -> None:
+    found = strings(world.db, "select proname from pg_proc where pronamespace = 'public'::regnamespace")
+    assert set(found) == set(ALL)
 
 
 @pytest.mark.parametrize("table", MAY)
-@pytest.mark.parametrize("caller", CALLERS)
-def test_a_caller_can_do_to_a_row_of_a_what_is_stated_and_no_more(
-    supabase: LocalSupabase, caller: str, table: str
+def test_a_caller_can_do_to_rows_of_a_what_is_stated_and_no_more(world: World, table: str) -> None:
+    own, services = MAY[table]
+    expected = {caller: set[str]() for caller in STRANGERS}
+    expected |= {"A": own} | dict.fromkeys(SERVICE, services)
+    if table == "projects":
+        expected["B"] = {"create"}  # one of B's own
+    found = {caller: {verb for verb in VERBS if _came_to_pass(world, caller, table, verb)} for caller in CALLERS}
+    assert found == expected
+
+
+def _came_to_pass(world: World, caller: str, table: str, verb: str) -> bool:
+    where, create, change = ROWS[table]
+    if caller in SERVICE:
+        create = create | OWNED.get(table, {})
+    path, headers = f"/rest/v1/{table}", world.headers(caller)
+    if verb == "read":  # without a filter: whatever there is to see
+        answer = world.http.get(path, headers=headers)
+        return answer.is_success and any(row.get("id") != world.b_project for row in answer.json())
+    before = world.state()
+    body = {name: _named(world, value) for name, value in (create if verb == "create" else change).items()}
+    place = f"{path}?{where.format(**world.names)}"
+    match verb:
+        case "create":
+            world.http.post(path, json=body, headers=headers)
+        case "change":
+            world.http.patch(place, json=body, headers=headers)
+        case "delete":
+            world.http.delete(place, headers=headers)
+    changed = world.state() != before
+    if changed:
+        world.restore()
+    return changed
+
+
+def _named(world: World, value: Any) -> Any:
+    return value.format(**world.names) if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize("function", ALL)
+def test_a_function_does_something_for_whom_it_is_meant_and_for_nobody_else(world: World, function: str) -> None:
+    expected = set(SERVICE)
+    if function in CALLS:
+        expected |= {"A"}
+    if function in HARMLESS:
+        expected |= {"A", "B"}
+    found = {caller for caller in CALLERS if world.comes_of_it(caller, function, ALL[function])}
+    assert found == expected
+
+
+@pytest.mark.parametrize("function", SERVICE_CALLS)
+def test_what_is_the_services_is_closed_to_a_user_by_right_and_not_only_by_its_body(
+    world: World, function: str
 ) -> None:
-    may = "" if caller in OUTSIDERS else MAY[table][0 if caller == "A" else 1]
-    if (caller, table) == ("B", "projects"):
-        may = "c"  # one of B's own
-    for verb in "rcud":
-        world = World(supabase)
-        try:
-            assert world.tries(caller, table, verb) == (verb in may), verb
-        finally:
-            world.http.close()
-            world.db.close()
+    assert world.call("A", function, {}).json()["code"] in ("42501", "PGRST202")
 
 
-#: path: who of A and B may write it, beside the service.
-PATHS = {
-    "{a}/inputs/x/picture.png": "A",
-    "{b}/inputs/x/picture.png": "B",
-    "{a}/{task}/1/film.png": "",
-    "{task}.png": "",
+# Files -----------------------------------------------------------------------------------------------------------
+
+
+def _stored(world: World, caller: str, path: str) -> httpx.Response:
+    headers = world.headers(caller) | {"content-type": "image/png"}
+    return world.http.post(f"{BUCKET}/{path}", content=PNG, headers=headers)
+
+
+def _overwritten(world: World, caller: str, path: str) -> httpx.Response:
+    headers = world.headers(caller) | {"content-type": "image/png", "x-upsert": "true"}
+    return world.http.post(f"{BUCKET}/{path}", content=PNG + b"\0", headers=headers)
+
+
+def _resumable(world: World, caller: str, path: str) -> httpx.Response:
+    said = {"bucketName": "image_uploads", "objectName": path, "contentType": "image/png"}
+    metadata = ",".join(f"{name} {base64.b64encode(value.encode()).decode()}" for name, value in said.items())
+    headers = {"tus-resumable": "1.0.0", "upload-length": "60", "upload-metadata": metadata, "x-upsert": "true"}
+    return world.http.post("/storage/v1/upload/resumable", headers=world.headers(caller) | headers)
+
+
+def _posted(world: World, caller: str, route: str, body: dict[str, Any]) -> httpx.Response:
+    return world.http.post(f"/storage/v1/object/{route}", json=body, headers=world.headers(caller))
+
+
+def _own_folder(world: World, caller: str) -> str:
+    return f"{world.a if caller == 'A' else world.b}/inputs"
+
+
+def _moved(world: World, caller: str, source: str, target: str, *, copy: bool = False) -> httpx.Response:
+    body = {"bucketId": "image_uploads", "sourceKey": source, "destinationKey": target}
+    return _posted(world, caller, "copy" if copy else "move", body)
+
+
+def _listed(world: World, caller: str, path: str) -> bool:
+    folder, _, name = path.rpartition("/")
+    answer = _posted(world, caller, "list/image_uploads", {"prefix": folder})
+    return answer.is_success and name in [one["name"] for one in answer.json()]
+
+
+_FILE_VERBS: dict[str, Callable[[World, str, str], Any]] = {
+    "read": lambda w, who, path: w.http.get(f"{BUCKET}/{path}", headers=w.headers(who)),
+    "list": _listed,
+    "make a link": lambda w, who, path: _posted(w, who, f"sign/image_uploads/{path}", {"expiresIn": 60}),
+    "copy": lambda w, who, path: _moved(w, who, path, f"{_own_folder(w, who)}/copy.png", copy=True),
+    "change": _overwritten,
+    "change in parts": _resumable,
+    "make a link to change": lambda w, who, path: w.http.post(
+        f"/storage/v1/object/upload/sign/image_uploads/{path}",
+        json={},
+        headers=w.headers(who) | {"x-upsert": "true"},
+    ),
+    "move away": lambda w, who, path: _moved(w, who, path, f"{_own_folder(w, who)}/moved.png"),
+    "delete": lambda w, who, path: w.http.delete(f"{BUCKET}/{path}", headers=w.headers(who)),
 }
-PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 64
+READS = {"read", "list", "make a link", "copy"}
+#: The place of a file: what A may do to it.
+PLACES: dict[str, set[str]] = {
+    "{a}/inputs/x/picture.png": set(_FILE_VERBS),
+    "{a}/{held}/1/film.png": READS,
+    "{held}.png": set(),
+}
 
 
-@pytest.mark.parametrize("caller", CALLERS)
-@pytest.mark.parametrize("path", PATHS)
-def test_a_caller_writes_into_the_bucket_where_it_is_stated_and_nowhere_else(
-    world: World, caller: str, path: str
-) -> None:
-    where = path.format(a=world.a, b=world.b, task=world.task)
-    may = caller in ("the secret key", "the service_role key", PATHS[path])
-    headers = {**world.headers(caller), "content-type": "image/png", "x-upsert": "true"}
-    url = f"{world.supabase.url}/storage/v1/object/image_uploads/{where}"
-    written = httpx.Client(trust_env=False).post(url, content=PNG, headers=headers)
-    assert written.is_success == may, written.text
-    stored = world.db.execute("select count(*) from storage.objects where name = %s", [where]).fetchone()
-    assert (stored == (1,)) == may
+@pytest.mark.parametrize("place", PLACES)
+def test_a_caller_can_do_to_a_file_what_is_stated_and_no_more(world: World, place: str) -> None:
+    path = place.format(**world.names)
+    expected = {caller: set[str]() for caller in STRANGERS}
+    expected |= {"A": PLACES[place]} | {caller: set(_FILE_VERBS) for caller in SERVICE}
+    found = {
+        caller: {verb for verb in _FILE_VERBS if _file_verb_works(world, caller, verb, path)} for caller in CALLERS
+    }
+    assert found == expected
 
 
-@pytest.mark.parametrize("caller", CALLERS)
-def test_a_caller_removes_from_the_bucket_what_is_its_own_and_nothing_else(world: World, caller: str) -> None:
-    path = f"{world.a}/inputs/x/{uuid4()}.png"
-    secret = {**world.headers("the secret key"), "content-type": "image/png"}
-    world.http.post(f"/storage/v1/object/image_uploads/{path}", content=PNG, headers=secret).raise_for_status()
-    world.http.delete(f"/storage/v1/object/image_uploads/{path}", headers=world.headers(caller))
-    left = world.db.execute("select count(*) from storage.objects where name = %s", [path]).fetchone()
-    assert (left == (0,)) == (caller not in OUTSIDERS)
+def _file_verb_works(world: World, caller: str, verb: str, path: str) -> bool:
+    world.db.execute("delete from storage.objects")
+    world.put(path)
+    before = world.files()
+    answer = _FILE_VERBS[verb](world, caller, path)
+    worked: bool = answer if isinstance(answer, bool) else answer.is_success
+    assert worked or world.files() == before
+    return worked
 
 
-@pytest.mark.parametrize("caller", OUTSIDERS)
-def test_a_stranger_cannot_list_the_files_of_another(world: World, caller: str) -> None:
-    secret = {**world.headers("the secret key"), "content-type": "image/png"}
-    path = f"{world.a}/inputs/x/listed.png"
-    world.http.post(f"/storage/v1/object/image_uploads/{path}", content=PNG, headers=secret)
-    body = {"prefix": f"{world.a}/inputs/x", "limit": 10}
-    answer = world.http.post("/storage/v1/object/list/image_uploads", json=body, headers=world.headers(caller))
-    assert not answer.is_success or answer.json() == []
-    owner = world.http.post("/storage/v1/object/list/image_uploads", json=body, headers=world.headers("A"))
-    assert [one["name"] for one in owner.json()] == ["listed.png"]
+@pytest.mark.parametrize(
+    "place",
+    [
+        "{a}/inputs/x/new.png",
+        "{a}/{held}/1/new.png",
+        "{a}/new.png",
+        "new.png",
+        "{b}/inputs/%2e%2e/%2e%2e/{a}/inputs/new.png",
+        "{B}/inputs/new.png",
+        "%2f{b}/inputs/new.png",
+        "{b}%2f%2finputs/new.png",
+    ],
+)
+def test_a_file_is_created_where_it_is_stated_and_nowhere_else(world: World, place: str) -> None:
+    path = place.format(**world.names)
+    for caller in ("B", *STRANGERS):
+        assert not _stored(world, caller, path).is_success, caller
+    assert world.files() == []
+    own = path.replace("new", f"{uuid4()}")
+    assert _stored(world, "A", own).is_success == place.startswith("{a}/inputs/")
+    assert _stored(world, "B", f"{world.b}/inputs/new.png").is_success
+
+
+def test_buckets_are_the_services(world: World) -> None:
+    before = world.db.execute("select * from storage.buckets").fetchall()
+    body = {"id": "mine", "name": "mine", "public": True}
+    for caller in ("A", *STRANGERS):
+        assert not world.http.post("/storage/v1/bucket", json=body, headers=world.headers(caller)).is_success
+    assert world.db.execute("select * from storage.buckets").fetchall() == before
+    assert world.http.post("/storage/v1/bucket", json=body, headers=world.headers("the secret key")).is_success
+    world.db.execute("delete from storage.buckets where id = 'mine'")
