@@ -55,7 +55,7 @@ begin
 end $$;
 
 -- Only who owns the tables may insert the columns that are the server's, such as the status of a row from elsewhere.
-create function private.stamp_task() returns trigger language plpgsql security definer set search_path = '' as $$
+create function private.stamp_task() returns trigger language plpgsql security definer set search_path = '' set enable_seqscan = off as $$
 begin
   if new.body_hash is null then  -- enqueue_tasks has checked its rows already
     new := private.checked(new, private.acting_user(null));
@@ -200,7 +200,7 @@ create trigger touch before update on public.briefs for each row execute functio
 -- Stores all tasks or none, and answers [{task, created}] in their order. The same id and body again is the stored task
 -- (I8); without an id, the same correlation_id and body. Refuses LT001, LT003, LT004, LT005, LT007.
 create function public.enqueue_tasks(p_tasks jsonb, p_user_id uuid default null)
-returns json language plpgsql security definer set search_path = '' as $$
+returns json language plpgsql security definer set search_path = '' set enable_seqscan = off as $$
 declare
   v_user uuid := private.acting_user(p_user_id);
   v_specs public.tasks[] := private.read_specs(p_tasks, v_user);
