@@ -117,9 +117,10 @@ begin
       case when a.status = 'Queued' then private.place_of(needs.unmet, a.scheduled_at) when a.waiting then 'waiting'
         when a.status = 'In Progress' then 'held' else 'ended' end::private.place,
       needs.unmet, a.scheduled_at, case when a.lease_expires_at is not null then gen_random_uuid() end,
+      -- A limit and no `exists`, which PostgreSQL may answer by one walk over all tasks there are.
       a.parent_id is not null or a.depends_on <> '{}'
-        or exists (select from public.task_dependencies e where e.depends_on = a.id)
-        or exists (select from public.tasks c where c.parent_id = a.id)
+        or (select true from public.task_dependencies e where e.depends_on = a.id limit 1) is not null
+        or (select true from public.tasks c where c.parent_id = a.id limit 1) is not null
     from added a
     -- By primary key: counting over the edges just written has no statistics, and takes for ever for a large batch.
     cross join lateral (

@@ -426,7 +426,7 @@ begin
   update public.tasks x set status = (case when w.waits then 'In Progress' else 'Queued' end)::public.task_status, waiting = w.waits,
       max_attempts = greatest(x.max_attempts, x.attempts + 1), worker_id = null, output_location = null, error_message = null,
       root_task_id = null, generation_processed_at = null, updated_at = p_now, closed_token = null, lost_token = null
-    from (select x.attempts > 0 and exists (select from public.tasks c where c.parent_id = x.id) as waits
+    from (select x.attempts > 0 and (select true from public.tasks c where c.parent_id = x.id limit 1) is not null as waits
           from public.tasks x where x.id = p_id) w
     where x.id = p_id returning x.* into t;
   v_waits := t.waiting;
