@@ -19,7 +19,9 @@ def run_name(task: Task, attempt: int) -> str:
 def _what(task: Task) -> str:
     match task.task_type:
         case "travel_segment":
-            return f"segment {int(task.params.get('segment_index', 0)) + 1}"
+            index = task.params.get("segment_index", 0)
+            # Whoever may enqueue may write anything here, and a name must not stop who dispatches.
+            return f"segment {index + 1}" if isinstance(index, int) else "segment"
         case "travel_stitch":
             return "stitch"
         case "travel_orchestrator":
