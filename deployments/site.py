@@ -10,8 +10,7 @@ from blocks.queue.model import LOCAL_PROJECT, LOCAL_USER
 from blocks.queue.protocol import TaskQueue
 from blocks.storage.protocol import Storage
 from blocks.supabase.access import SupabaseAccess
-from blocks.supabase.key import KeyKind
-from deployments.local.state import State
+from deployments.local.state import State, folder_in
 from deployments.settings import Settings
 from deployments.stack.errors import StackError
 
@@ -33,7 +32,7 @@ class SupabaseSite:
     @property
     def is_service(self) -> bool:
         """Whether the key sees everybody's tasks."""
-        return self.access.kind in (KeyKind.SECRET, KeyKind.SERVICE_ROLE)
+        return self.access.kind.is_service
 
     def queue(self) -> TaskQueue:
         from blocks.queue.supabase_fallback import open_supabase
@@ -121,4 +120,4 @@ def input_keeper(settings: Settings) -> Callable[[Path], str]:
 
 
 def _local_state(settings: Settings) -> State | None:
-    return State.read(settings.home / "supabase")
+    return State.read(folder_in(settings.home))

@@ -31,10 +31,6 @@ class KeyKind(StrEnum):
         """Sees and may do everything."""
         return self in (KeyKind.SECRET, KeyKind.SERVICE_ROLE)
 
-    @property
-    def is_jwt(self) -> bool:
-        return self in (KeyKind.SERVICE_ROLE, KeyKind.ANON, KeyKind.USER)
-
 
 def kind_of(key: str) -> KeyKind:
     """Raises `InvalidCredentials` for what is no key at all, without repeating it."""

@@ -40,6 +40,11 @@ class NotEmulated(Refused):
         super().__init__(501, body)
 
 
+async def not_emulated(request: Request) -> Response:
+    """The handler of paths that a hosted project has."""
+    raise NotEmulated(f"{request.method} {request.url.path}")
+
+
 class InvalidToken(Exception):
     """A key or token that proves nothing. Each face tells it in its own form."""
 

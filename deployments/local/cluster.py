@@ -147,7 +147,7 @@ def _published(work: Path, template: Path) -> Path:
 
 def template_root() -> Path:
     """The user's cache; as root a place which PostgreSQL's own user can reach."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "longtake"
+    cache = homes.cache_folder()
     if unprivileged_ids() and not is_reachable(cache / "template" / "data"):
         return SHARED_ROOT
     return cache

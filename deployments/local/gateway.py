@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from deployments.local.answers import InvalidToken, NotEmulated, Refused
+from deployments.local.answers import InvalidToken, Refused, not_emulated
 from deployments.local.caller import identify
 from deployments.local.database import Database
 from deployments.local.functions.proxy import FunctionProxy
@@ -43,7 +43,7 @@ class Gateway:
             Route("/rest/v1/{path:path}", self._answer_rest, methods=METHODS),
             Route("/functions/v1/{path:path}", self._functions.answer, methods=METHODS),
             *self._others,
-            Route("/{path:path}", _absent, methods=METHODS),
+            Route("/{path:path}", not_emulated, methods=METHODS),
         ]
         handlers = {Refused: _tell_refusal, ClientDisconnect: _tell_nobody}
         return _Cors(Starlette(routes=routes, lifespan=self._lifespan, exception_handlers=handlers))
@@ -87,10 +87,6 @@ async def _tell_refusal(request: Request, error: Exception) -> Response:
 
 async def _tell_nobody(_request: Request, _error: Exception) -> Response:
     return Response(status_code=499)
-
-
-async def _absent(request: Request) -> Response:
-    raise NotEmulated(f"{request.method} {request.url.path}")
 
 
 class _Cors:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from deployments.local.project import OURS
 from deployments.local.stack import LocalSupabase
-from deployments.local.state import State
+from deployments.local.state import State, folder_in
 from deployments.stack import home as homes
 from deployments.stack.errors import NotReady, StackError
 from deployments.stack.process import tail
@@ -40,7 +40,7 @@ class Options:
 
     @property
     def folder(self) -> Path:
-        return Path(self.home) / "supabase"
+        return folder_in(Path(self.home))
 
     def stack(self) -> LocalSupabase:
         return LocalSupabase(

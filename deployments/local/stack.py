@@ -20,7 +20,7 @@ from deployments.local.functions.process import Functions
 from deployments.local.keys import Keys
 from deployments.local.project import OURS, Project
 from deployments.local.service import ServiceSettings
-from deployments.local.state import State
+from deployments.local.state import State, folder_in
 from deployments.settings import MARKER
 from deployments.stack import home as homes
 from deployments.stack import leftovers
@@ -63,7 +63,7 @@ class LocalSupabase:
         database_port: int = 0,
         function_env: Mapping[str, str] | None = None,
     ) -> None:
-        self.folder = home.expanduser().absolute() / "supabase"
+        self.folder = folder_in(home.expanduser().absolute())
         self.functions_log = self.folder / "logs" / "functions.log"
         self._project_folder = project
         self._binaries = binaries

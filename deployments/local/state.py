@@ -11,6 +11,11 @@ from deployments.stack.home import write_private
 _FILE = "state.json"
 
 
+def folder_in(home: Path) -> Path:
+    """Where a home keeps its local Supabase: data, logs, and what is said here."""
+    return home / "supabase"
+
+
 @dataclass(frozen=True, slots=True)
 class State:
     """Written when all is ready, mode 0600, removed at the end."""

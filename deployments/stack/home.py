@@ -69,6 +69,11 @@ def load_secrets(home: Path) -> Secrets:
     return made
 
 
+def cache_folder() -> Path:
+    """What can be made again, for all homes of a user."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "longtake"
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

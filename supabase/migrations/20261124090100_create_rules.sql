@@ -68,6 +68,14 @@ begin
   return null;
 end $$;
 
+-- Refuses LT009 to everybody but the service. p_does: what only it does.
+create function private.service_only(p_does text) returns void language plpgsql stable set search_path = '' as $$
+begin
+  if private.acting_user(null) is not null then
+    perform private.refuse('LT009', format('Only the service %s.', p_does), 'Use the service key.');
+  end if;
+end $$;
+
 -- The identity under which a claim is held. p_user_id: what acting_user answered. Only the service may speak for others.
 create function private.holder(p_holder text, p_user_id uuid) returns text language plpgsql stable set search_path = '' as $$
 begin
@@ -114,6 +122,14 @@ begin
     perform private.refuse_field('worker_id', p_worker_id, 'Use 1 to 128 printable characters, such as ''gpu-1''.');
   end if;
   return true;
+end $$;
+
+-- Refuses LT001 for tasks that are no list, or too many for one transaction.
+create function private.check_batch(p_tasks jsonb) returns void language plpgsql set search_path = '' as $$
+begin
+  if jsonb_typeof(p_tasks) is distinct from 'array' or jsonb_array_length(p_tasks) > 10000 then
+    perform private.refuse('LT001', 'tasks is no list of at most 10000 tasks.', 'Send a list of objects.', '{"field": "tasks"}');
+  end if;
 end $$;
 
 -- What every reader can take in: at most 64 levels, and numbers within a double. PostgreSQL would keep 1e5000 with all

@@ -253,9 +253,7 @@ declare
   v_field text;
   t public.tasks;
 begin
-  if jsonb_typeof(p_tasks) is distinct from 'array' or jsonb_array_length(p_tasks) > 10000 then
-    perform private.refuse('LT001', 'tasks is no list of at most 10000 tasks.', 'Send a list of objects.', '{"field": "tasks"}');
-  end if;
+  perform private.check_batch(p_tasks);
   for v_spec in select * from jsonb_array_elements(p_tasks) loop
     if jsonb_typeof(v_spec) <> 'object' then
       perform private.refuse('LT001', 'One of the tasks is no object.', 'Send a list of objects.', '{"field": "tasks"}');

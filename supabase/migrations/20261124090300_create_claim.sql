@@ -362,6 +362,16 @@ begin
     'Its end stands; retry a failed or cancelled task to run it again.', jsonb_build_object('task_id', t.id, 'status', t.status));
 end $$;
 
+-- A task's place in the queue, locked. Null when it is Complete, or none that the caller may see.
+create function private.lock_place(p_task_id text, p_user_id uuid) returns private.queue language plpgsql set search_path = '' as $$
+declare
+  q private.queue;
+begin
+  select * into q from private.queue x
+    where x.task_id = private.as_uuid(p_task_id) and (p_user_id is null or x.user_id = p_user_id) for update;
+  return q;
+end $$;
+
 -- Locks a task's place in the queue, and first its owner if what happens to it may happen to others. All that the
 -- caller reads after this is current. Null when it is Complete. Refuses LT002.
 create function private.locked(p_task_id text, p_user_id uuid) returns private.queue language plpgsql set search_path = '' as $$
@@ -374,9 +384,8 @@ begin
   if found then
     perform private.lock_owner(v_owner);
   end if;
-  select * into q from private.queue x
-    where x.task_id = private.as_uuid(p_task_id) and (p_user_id is null or x.user_id = p_user_id) for update;
-  if not found then
+  q := private.lock_place(p_task_id, p_user_id);
+  if q.task_id is null then
     perform private.known(p_task_id, p_user_id);
   end if;
   return q;
@@ -410,8 +419,7 @@ begin
   perform private.check_worker_id(p_worker_id);
   perform private.check_seconds('lease', p_lease);
   if p_request_id is not null then perform private.check_text('request_id', p_request_id, 200); end if;
-  select * into q from private.queue x
-    where x.task_id = private.as_uuid(p_task_id) and (v_user is null or x.user_id = v_user) for update;
+  q := private.lock_place(p_task_id, v_user);
   t := private.known(p_task_id, v_user);
   if q.place is distinct from 'held' or t.attempts is distinct from p_attempt then
     perform private.refuse_stale(t, format('Attempt %s does not hold it.', p_attempt));
@@ -440,31 +448,19 @@ create function public.dispatched_task(
 ) returns void language plpgsql security definer set search_path = '' set enable_seqscan = off as $$
 declare
   v_now timestamptz := private.now();
-  t public.tasks := private.held(p_task_id, p_claim_token, null, private.acting_user(p_user_id));
+  v_user uuid := private.acting_user(p_user_id);
+  q private.queue := private.lock_place(p_task_id, v_user);
+  t public.tasks := private.known(p_task_id, v_user);
 begin
-  if p_flow_run_id is null then
+  if not private.is_held_by(q, t, p_claim_token, null) then
+    perform private.refuse_stale(t, 'The claim token does not hold it.');
+  elsif p_flow_run_id is null then
     perform private.refuse_field('flow_run_id', null, 'Use a UUID.');
   end if;
   perform private.check_seconds('lease', p_lease);
   update public.tasks set flow_run_id = p_flow_run_id, lease_expires_at = v_now + make_interval(secs => p_lease),
     updated_at = v_now where id = t.id;
   perform private.beat();
-end $$;
-
--- The row of a task that this caller holds, its place locked. Refuses LT006, LT002 (I2).
-create function private.held(p_task_id text, p_token text, p_holder text, p_user_id uuid)
-returns public.tasks language plpgsql set search_path = '' as $$
-declare
-  q private.queue;
-  t public.tasks;
-begin
-  select * into q from private.queue x
-    where x.task_id = private.as_uuid(p_task_id) and (p_user_id is null or x.user_id = p_user_id) for update;
-  t := private.known(p_task_id, p_user_id);
-  if not private.is_held_by(q, t, p_token, p_holder) then
-    perform private.refuse_stale(t, 'The claim token does not hold it.');
-  end if;
-  return t;
 end $$;
 
 -- Extends the lease from now and reports progress; a tick lower than the stored one is ignored. p_message is what old
@@ -485,8 +481,7 @@ begin
   if p_tick is not null then perform private.check_integer('tick', p_tick, 0, 2147483647); end if;
   if p_max_ticks is not null then perform private.check_integer('max_ticks', p_max_ticks, 1, 2147483647); end if;
   if p_message is null then
-    select * into q from private.queue x
-      where x.task_id = private.as_uuid(p_task_id) and (v_user is null or x.user_id = v_user) for update;
+    q := private.lock_place(p_task_id, v_user);
   else
     q := private.locked(p_task_id, v_user);
   end if;

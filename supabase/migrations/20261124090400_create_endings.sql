@@ -13,15 +13,21 @@ begin
   return v_answer;
 end $$;
 
--- What can be claimed now of the tasks that wait for one of these, in the order of claims.
-create function private.ready_after(p_ids uuid[]) returns uuid[] language sql volatile set search_path = '' as $$
-  select coalesce(array_agg(q.task_id order by q.priority desc, q.order_key), '{}')
-  from private.queue q
-  where q.task_id in (
-      select e.task_id from public.task_dependencies e join public.tasks t on t.id = e.depends_on and t.status = 'Complete'
-      where e.depends_on = any (p_ids))
-    and (q.place = 'ready' or (q.place = 'delayed' and q.scheduled_at <= private.now()))
-$$;
+-- What can be claimed now of these, in the order of claims.
+create function private.ready_among(p_ids uuid[]) returns uuid[] language plpgsql volatile set search_path = '' as $$
+begin
+  return (
+    select coalesce(array_agg(q.task_id order by q.priority desc, q.order_key), '{}') from private.queue q
+    where q.task_id = any (p_ids) and (q.place = 'ready' or (q.place = 'delayed' and q.scheduled_at <= private.now())));
+end $$;
+
+-- The same of the tasks that wait for one of these.
+create function private.ready_after(p_ids uuid[]) returns uuid[] language plpgsql volatile set search_path = '' as $$
+begin
+  return private.ready_among(array(
+    select e.task_id from public.task_dependencies e join public.tasks t on t.id = e.depends_on and t.status = 'Complete'
+    where e.depends_on = any (p_ids)));
+end $$;
 
 -- The answer to a repeated verb, as far as it still stands.
 create function private.again(t public.tasks) returns json language plpgsql set search_path = '' as $$
@@ -143,6 +149,7 @@ declare
     and (p_result is null or private.check_result(p_result));
   v_answer json;
   v_pulse bigint := private.beat();
+  v_is_alone boolean;
   v_completed uuid[];
   q private.queue;
   t public.tasks;
@@ -150,23 +157,24 @@ begin
   -- The usual case in two statements: a task without kin, by its token.
   delete from private.queue x where x.task_id = v_id and x.claim_token = v_token and not x.has_kin
     and (v_user is null or x.user_id = v_user);
-  if found then
-    update public.tasks set status = 'Complete', output_location = p_output_location, result = p_result, error_message = null,
-        lease_expires_at = null, generation_processed_at = v_now, updated_at = v_now, closed_token = v_token
-      where id = v_id
-      returning json_build_object('task', row_to_json(tasks), 'ready', array[]::uuid[], 'ended', array[]::uuid[]) into v_answer;
+  v_is_alone := found;
+  if not v_is_alone then
+    q := private.locked(p_task_id, v_user);
+    t := private.known(p_task_id, v_user);
+    if t.closed_token = v_token and t.status = 'Complete' then
+      return private.again(t);
+    end if;
+    perform private.held_to_end(q, t, p_claim_token, private.holder(p_holder, v_user));
+    delete from private.queue where task_id = t.id;
+    v_token := q.claim_token;
+  end if;
+  update public.tasks set status = 'Complete', output_location = p_output_location, result = p_result, error_message = null,
+      lease_expires_at = null, generation_processed_at = v_now, updated_at = v_now, closed_token = v_token
+    where id = v_id
+    returning json_build_object('task', row_to_json(tasks), 'ready', array[]::uuid[], 'ended', array[]::uuid[]) into v_answer;
+  if v_is_alone then
     return v_answer;
   end if;
-  q := private.locked(p_task_id, v_user);
-  t := private.known(p_task_id, v_user);
-  if t.closed_token = v_token and t.status = 'Complete' then
-    return private.again(t);
-  end if;
-  perform private.held_to_end(q, t, p_claim_token, private.holder(p_holder, v_user));
-  delete from private.queue where task_id = t.id;
-  update public.tasks set status = 'Complete', output_location = p_output_location, result = p_result, error_message = null,
-    lease_expires_at = null, generation_processed_at = v_now, updated_at = v_now, closed_token = q.claim_token
-    where id = t.id;
   perform private.unblock_dependents(t.id);
   v_completed := private.complete_upward(t.parent_id, t.id);
   return private.outcome(t.id, private.ready_after(t.id || v_completed), v_completed);
@@ -377,11 +385,6 @@ begin
   perform private.beat();
   return private.outcome(t.id, private.ready_among(v_back), array_remove(v_back, t.id));
 end $$;
-
-create function private.ready_among(p_ids uuid[]) returns uuid[] language sql volatile set search_path = '' as $$
-  select coalesce(array_agg(q.task_id order by q.priority desc, q.order_key), '{}') from private.queue q
-  where q.task_id = any (p_ids) and (q.place = 'ready' or (q.place = 'delayed' and q.scheduled_at <= private.now()))
-$$;
 
 -- Brings back a root and all that ended because of it, but for what another end holds down, directly or through others:
 -- that names the other from now on. Answers with the ids that are back.

@@ -12,9 +12,7 @@ declare
   v_rescued json[] := '{}';
   v_answer json;
 begin
-  if private.acting_user(null) is not null then
-    perform private.refuse('LT009', 'Only the service rescues.', 'Use the service key.');
-  end if;
+  perform private.service_only('rescues');
   for v_each in
     select dead.id, dead.user_id from (
       select t.id, t.user_id, t.order_key, l.n, null::timestamptz as lease
@@ -84,9 +82,7 @@ declare
   v_pruned uuid[] := '{}';
   v_answer json;
 begin
-  if private.acting_user(null) is not null then
-    perform private.refuse('LT009', 'Only the service prunes.', 'Use the service key.');
-  end if;
+  perform private.service_only('prunes');
   -- A task ends after it was created: so the walk from the oldest stops at the first that is too young.
   for v_each in
     select t.id, t.user_id, t.parent_id, t.depends_on from public.tasks t

@@ -175,9 +175,7 @@ end $$;
 create function public.longtake_health(p_bucket text default 'image_uploads')
 returns json language plpgsql stable security definer set search_path = '' as $$
 begin
-  if private.acting_user(null) is not null then
-    perform private.refuse('LT009', 'Only the service may ask this.', 'Use the service key.');
-  end if;
+  perform private.service_only('may ask this');
   return json_build_object(
     'schema_version', public.longtake_schema_version(),
     'unprotected_tables', (

@@ -5,9 +5,7 @@ create function public.resolve_token(p_hash text) returns json language plpgsql 
 declare
   v_token public.user_api_token;
 begin
-  if private.acting_user(null) is not null then
-    perform private.refuse('LT009', 'Only the service resolves tokens.', 'Use the service key.');
-  end if;
+  perform private.service_only('resolves tokens');
   select * into v_token from public.user_api_token k
     where k.jti_hash = p_hash and k.revoked_at is null and (k.expires_at is null or k.expires_at > private.now());
   if not found then

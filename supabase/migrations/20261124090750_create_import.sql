@@ -6,11 +6,8 @@ create function public.import_tasks(p_tasks jsonb) returns json language plpgsql
 declare
   v_known uuid[];
 begin
-  if private.acting_user(null) is not null then
-    perform private.refuse('LT009', 'Only the service imports.', 'Use the service key.');
-  elsif jsonb_typeof(p_tasks) is distinct from 'array' or jsonb_array_length(p_tasks) > 10000 then
-    perform private.refuse('LT001', 'tasks is no list of at most 10000 tasks.', 'Send a list of objects.', '{"field": "tasks"}');
-  end if;
+  perform private.service_only('imports');
+  perform private.check_batch(p_tasks);
   v_known := array(select t.id from jsonb_array_elements(p_tasks) e join public.tasks t on t.id = private.as_uuid(e ->> 'id'));
   insert into public.tasks (id, task_type, params, status, depends_on, output_location, error_message, result, project_id,
       parent_id, root_task_id, worker_id, attempts, max_attempts, waiting, scheduled_at, priority, mandate, tick, max_ticks,

@@ -8,8 +8,10 @@ import socket
 import ssl
 import struct
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Self
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -36,15 +38,10 @@ class Asked:
 Script = Callable[[Asked], Iterator[bytes]]
 
 
-@dataclass
-class Server:
-    """Answers every request by its script; keeps what it was asked."""
+class Listener(ABC):
+    """A port of this machine's own address. Use as a context manager."""
 
-    script: Script
-    tls: ssl.SSLContext | None = None
-    asked: list[Asked] = field(default_factory=list)
-
-    def __enter__(self) -> Server:
+    def __enter__(self) -> Self:
         self._socket = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._socket.getsockname()[1]
         threading.Thread(target=self._serve, daemon=True).start()
@@ -65,9 +62,22 @@ class Server:
                 connection, _ = self._socket.accept()
             except OSError:
                 return
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+            threading.Thread(target=self.take, args=(connection,), daemon=True).start()
 
-    def _answer(self, connection: socket.socket) -> None:
+    @abstractmethod
+    def take(self, connection: socket.socket) -> None:
+        """Do what is to be done with one connection, and close it."""
+
+
+@dataclass
+class Server(Listener):
+    """Answers every request by its script; keeps what it was asked."""
+
+    script: Script
+    tls: ssl.SSLContext | None = None
+    asked: list[Asked] = field(default_factory=list)
+
+    def take(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
             stack.enter_context(connection)
             if self.tls:
@@ -98,44 +108,42 @@ def always(whole: bytes) -> Script:
     return lambda asked: iter([whole])
 
 
+def broken_off(whole: bytes, after: int) -> Script:
+    """Sends so many bytes of a whole file and no more; whoever asks for the rest gets it."""
+
+    def script(asked: Asked) -> Iterator[bytes]:
+        at = asked.offset
+        if not at:
+            yield answer(whole[:after], length=len(whole), etag='"v1"')
+        else:
+            span = f"bytes {at}-{len(whole) - 1}/{len(whole)}"
+            yield answer(whole[at:], status="206 Partial Content", etag='"v1"', content_range=span)
+
+    return script
+
+
 def redirect(location: str, status: str = "302 Found") -> bytes:
     return answer(b"", status=status, location=location)
 
 
 @dataclass
-class CuttingProxy:
-    """Passes bytes to `port` and cuts the connection (with a reset) each time so many bytes have gone up in all."""
+class CuttingProxy(Listener):
+    """Passes bytes to `upstream` (a port); cuts (with a reset) each time so many bytes have gone up in all."""
 
-    port: int
+    upstream: int
     cuts: list[int]
     passed: int = 0
     done: int = 0
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def __enter__(self) -> CuttingProxy:
-        self._lock = threading.Lock()
-        self._socket = socket.create_server(("127.0.0.1", 0))
-        self.own_port: int = self._socket.getsockname()[1]
-        threading.Thread(target=self._serve, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-        self._socket.close()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.own_port}"
-
-    def _serve(self) -> None:
-        while True:
-            try:
-                client, _ = self._socket.accept()
-                server = socket.create_connection(("127.0.0.1", self.port))
-            except OSError:
-                return
-            for source, target, up in ((client, server, True), (server, client, False)):
-                threading.Thread(target=self._pump, args=(source, target, up), daemon=True).start()
+    def take(self, connection: socket.socket) -> None:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(connection)
+            server = stack.enter_context(socket.create_connection(("127.0.0.1", self.upstream)))
+            answers = threading.Thread(target=self._pump, args=(server, connection, False), daemon=True)
+            answers.start()
+            self._pump(connection, server, True)
+            answers.join()
 
     def _pump(self, source: socket.socket, target: socket.socket, up: bool) -> None:
         with contextlib.suppress(OSError):

@@ -15,7 +15,7 @@ import trustme
 from blocks.storage.download import Downloader, dial
 from blocks.storage.protocol import StorageError, StorageUnavailable
 from blocks.storage.receive import Limits
-from tests.storage.servers import PNG, Asked, Script, Server, always, answer, redirect
+from tests.storage.servers import PNG, Asked, Script, Server, always, answer, broken_off, redirect
 
 PICTURE = PNG + os.urandom(300_000)
 HOST = "pictures.example"
@@ -280,15 +280,7 @@ def test_a_file_over_the_limit_is_refused_by_its_word_and_by_its_bytes(tmp_path:
 
 
 def test_a_cut_connection_is_continued_where_it_broke(tmp_path: Path) -> None:
-    def script(asked: Asked) -> Iterator[bytes]:
-        at = asked.offset
-        if not at:
-            yield answer(PICTURE[:100_000], length=len(PICTURE), etag='"v1"')
-        else:
-            span = f"bytes {at}-{len(PICTURE) - 1}/{len(PICTURE)}"
-            yield answer(PICTURE[at:], status="206 Partial Content", etag='"v1"', content_range=span)
-
-    with Server(script) as server:
+    with Server(broken_off(PICTURE, 100_000)) as server:
         file = Downloader(allow_loopback=True, limits=QUICK).fetch(f"{server.url}/a.png", tmp_path)
     assert file.read_bytes() == PICTURE
     assert [asked.offset > 0 for asked in server.asked] == [False, True]

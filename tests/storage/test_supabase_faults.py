@@ -20,7 +20,7 @@ from blocks.supabase.http import SupabaseClient
 from blocks.supabase.wire import Patience
 from tests.blocks.supabase_keys import SECRET, TOKEN, URL, user_jwt
 from tests.storage.fake_supabase import FakeSupabase
-from tests.storage.servers import PNG, Asked, Server, always, answer
+from tests.storage.servers import PNG, Server, always, answer, broken_off
 
 KEY = {"owner": "user-1", "task_id": "task-1", "attempt": 2}
 PATH = "user-1/task-1/2/film.mp4"
@@ -391,15 +391,7 @@ def test_deleting_takes_our_objects_only(supabase: FakeSupabase, storage: Supaba
 def test_our_own_object_is_fetched_to_its_end_over_a_connection_that_breaks(tmp_path: Path) -> None:
     whole = PNG + os.urandom(500_000)
 
-    def script(asked: Asked) -> Iterator[bytes]:
-        at = asked.offset
-        if not at:
-            yield answer(whole[:250_000], length=len(whole), etag='"v1"')
-        else:
-            span = f"bytes {at}-{len(whole) - 1}/{len(whole)}"
-            yield answer(whole[at:], status="206 Partial Content", etag='"v1"', content_range=span)
-
-    with Server(script) as server:
+    with Server(broken_off(whole, 250_000)) as server:
         storage = storage_with(SECRET, server.url)
         file = storage.fetch(f"{server.url}/storage/v1/object/public/films/u/t/1/a.png", tmp_path)
     assert file.read_bytes() == whole

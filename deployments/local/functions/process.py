@@ -14,6 +14,7 @@ from pathlib import Path
 
 from deployments.local.project import Function, Project
 from deployments.stack.errors import StackError
+from deployments.stack.home import cache_folder
 from deployments.stack.lifeline import interrupted_with_parent
 from deployments.stack.process import Recipe
 
@@ -48,7 +49,7 @@ class Functions:
         self._env = {
             "DENO_TLS_CA_STORE": "mozilla,system",  # behind a company's proxy too
             **{name: value for name, value in os.environ.items() if _INHERITED.fullmatch(name)},
-            "DENO_DIR": os.environ.get("DENO_DIR") or str(_cache_folder()),
+            "DENO_DIR": os.environ.get("DENO_DIR") or str(cache_folder() / "deno"),
             "DENO_NO_UPDATE_CHECK": "1",
             "NO_COLOR": "1",
             **environment,
@@ -139,7 +140,3 @@ def _dotenv(path: Path) -> dict[str, str]:
         return {}
     lines = re.findall(r"^\s*(?:export\s+)?([A-Za-z_]\w*)\s*=\s*(.*?)\s*$", path.read_text(), flags=re.MULTILINE)
     return {name: value.strip("'\"") for name, value in lines}
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "longtake" / "deno"

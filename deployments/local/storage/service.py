@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 
-from deployments.local.answers import Handler, InvalidToken, NotEmulated, route
+from deployments.local.answers import Handler, InvalidToken, NotEmulated, not_emulated, route
 from deployments.local.caller import Caller, identify
 from deployments.local.keys import Claims, Keys
 from deployments.local.project import size_in_bytes
@@ -32,6 +33,19 @@ from deployments.local.storage.rows import ADMIN, Bucket, Entry, Row, Rows, plai
 
 _NAME = re.compile(r"[\w/!.*'() &$@=;:+,?-]{1,1024}", re.ASCII)
 _UPLOAD_URL_SECONDS = 7200
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Terms:
+    """What the bytes of an upload have to keep to: at most `limit` of them, of a type that the bucket takes."""
+
+    bucket: Bucket
+    limit: int
+
+    def accept(self, content_type: str) -> None:
+        """Raises `StorageRefusal`."""
+        if not self.bucket.allows(content_type):
+            raise wrong_type(content_type)
 
 
 class Storage:
@@ -54,7 +68,7 @@ class Storage:
             _route("/object/sign/{bucket}/{name:path}", {"POST": self._sign, "GET": self._signed}),
             _route("/object/sign/{bucket}", {"POST": self._sign_many}),
             _route("/object/list/{bucket}", {"POST": self._list}),
-            _route("/object/list-v2/{bucket}", {"POST": _absent}),  # else it would name an object
+            _route("/object/list-v2/{bucket}", {"POST": not_emulated}),  # else it would name an object
             _route("/object/move", {"POST": self._move}),
             _route("/object/copy", {"POST": self._copy}),
             _route(
@@ -74,18 +88,18 @@ class Storage:
             raise StorageRefusal(400, "Error", "headers must have required property 'authorization'", "Error")
         return caller
 
-    async def check(self, caller: Caller, entry: Entry, content_type: str | None = None, size: int = 0) -> int:
-        """Whether it may be stored, as far as can be known before its bytes; how many may come."""
+    async def check(self, caller: Caller, entry: Entry, content_type: str | None = None, size: int = 0) -> Terms:
+        """Whether it may be stored, as far as can be known before its bytes; what they have to keep to."""
         if not _NAME.fullmatch(entry.name) or entry.name.startswith("/"):
             raise StorageRefusal(400, "InvalidKey", f"Invalid key: {entry.name}")
         bucket = await self.rows.bucket(entry.bucket)
-        limit = min(bucket.file_size_limit or self.limit, self.limit)
-        if size > limit:
+        terms = Terms(bucket, min(bucket.file_size_limit or self.limit, self.limit))
+        if size > terms.limit:
             raise too_large()
-        if content_type is not None and not bucket.allows(content_type):
-            raise wrong_type(content_type)
+        if content_type is not None:
+            terms.accept(content_type)
         await self.rows.check_may_store(caller, entry)
-        return limit
+        return terms
 
     async def store(self, entry: Entry, received: Received) -> Row:
         version = self.files.keep(received.path)
@@ -97,10 +111,7 @@ class Storage:
         }
         try:
             row, former = await self.rows.store(
-                Entry(
-                    *(entry.bucket, entry.name, entry.owner, entry.replace),
-                    *(version, metadata, received.user_metadata),
-                )
+                dataclasses.replace(entry, version=version, metadata=metadata, user_metadata=received.user_metadata)
             )
         except StorageRefusal:
             self.files.drop(version)
@@ -152,16 +163,10 @@ class Storage:
         return await self._receive(request, ADMIN, entry)
 
     async def _receive(self, request: Request, caller: Caller, entry: Entry) -> Response:
-        limit = await self.check(caller, entry)
-        bucket = await self.rows.bucket(entry.bucket)
-
-        def accept(content_type: str) -> None:
-            if not bucket.allows(content_type):
-                raise wrong_type(content_type)
-
+        terms = await self.check(caller, entry)
         scratch = self.files.scratch()
         try:
-            row = await self.store(entry, await receive(request, scratch, limit, accept))
+            row = await self.store(entry, await receive(request, scratch, terms.limit, terms.accept))
         finally:
             scratch.unlink(missing_ok=True)
         return JSONResponse({"Id": str(row["id"]), "Key": f"{entry.bucket}/{entry.name}"})
@@ -258,9 +263,10 @@ class Storage:
         entry = Entry(*target, caller.user_id, request.headers.get("x-upsert") == "true")
         await self.check(caller, entry, found["metadata"]["mimetype"], found["metadata"]["size"])
         version = self.files.share(found["version"])
-        metadata, user_metadata = found["metadata"], found["user_metadata"]
         row, former = await self.rows.store(
-            Entry(*target, caller.user_id, entry.replace, version, metadata, user_metadata)
+            dataclasses.replace(
+                entry, version=version, metadata=found["metadata"], user_metadata=found["user_metadata"]
+            )
         )
         self.files.drop(former)
         return JSONResponse({"Id": str(row["id"]), "Key": "/".join(target)})
@@ -285,10 +291,6 @@ class Storage:
 
 def _route(path: str, handlers: Mapping[str, Handler]) -> Route:
     return route(f"/storage/v1{path}", handlers)
-
-
-async def _absent(request: Request) -> Response:
-    raise NotEmulated(f"{request.method} {request.url.path}")
 
 
 def _address(request: Request) -> tuple[str, str]:
