@@ -3,21 +3,28 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psycopg
 import pytest
 
-from blocks.queue.model import LOCAL_PROJECT, LOCAL_USER, Status, TaskSpec
+from blocks.queue.errors import QueueUnavailable
+from blocks.queue.model import LOCAL_PROJECT, LOCAL_USER, Status, TaskFilter, TaskSpec
+from blocks.queue.protocol import TaskQueue
 from blocks.queue.sqlite import SqliteQueue
+from blocks.queue.supabase_rpc import RpcTransport
 from blocks.storage.local import LocalStorage
 from deployments.cli.exits import ExitCode
 from deployments.cli.main import run
 from deployments.local.stack import LocalSupabase
 from deployments.settings import Settings
 from deployments.site import supabase_site
-from tests.queue.acts import complete, enqueue, fail, fresh_id, hold
+from tests.queue.acts import complete, enqueue, fail, fresh_id, hold, spec, waiting_parent
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("supabase")]
 
@@ -84,6 +91,126 @@ def test_every_task_arrives_with_what_has_happened_to_it(project: LocalSupabase,
     assert queue.get(blocked).depends_on == (done, ready)
 
 
+#: What is another elsewhere, or says who worked on it here.
+_OF_THE_PLACE = {"project_id", "user_id", "flow_run_id", "lease_expires_at", "brief_id"}
+
+
+def kept(queue: TaskQueue) -> list[dict[str, object]]:
+    tasks = [asdict(task) for task in queue.list(TaskFilter(limit=200))]
+    return [{name: value for name, value in task.items() if name not in _OF_THE_PLACE} for task in tasks]
+
+
+def test_nothing_about_a_task_is_lost(project: LocalSupabase, source: SqliteQueue) -> None:
+    first = enqueue(source, priority=5, correlation_id="film 1", mandate="be kind", params={"é": [1.5, None, "\u2028"]})
+    enqueue(source, depends_on=(first, enqueue(source, max_attempts=7)), max_ticks=9)
+    enqueue(source, scheduled_at=datetime(2099, 1, 1, tzinfo=UTC))
+    broken = enqueue(source)
+    enqueue(source, depends_on=(broken,))
+    fail(source, broken, "no more memory")
+    tried, done, cancelled = enqueue(source), enqueue(source), enqueue(source)
+    source.fail(tried, hold(source, tried).token, "once more", retry=True, delay=0)
+    source.complete(done, hold(source, done).token, result={"words": ["sea"]})
+    source.cancel(cancelled)
+    waiting_parent(source, {}, {"task_type": "analysis"})
+    assert migrate() == ExitCode.OK
+    site = supabase_site(Settings.load())
+    assert site
+    queue = site.queue()
+    assert kept(queue) == kept(source)
+    assert queue.counts() == source.counts()
+
+
+def test_rows_that_name_later_rows_of_their_batch_arrive_in_their_order(
+    project: LocalSupabase, source: SqliteQueue
+) -> None:
+    first, last = fresh_id(), fresh_id()
+    between = [spec() for _ in range(120)]
+    source.enqueue(spec(id=first, depends_on=(last,)), *between, spec(id=last))
+    assert migrate() == ExitCode.OK
+    site = supabase_site(Settings.load())
+    assert site
+    queue = site.queue()
+    assert [each["id"] for each in kept(queue)] == [each["id"] for each in kept(source)]
+
+
+def test_one_row_that_is_refused_holds_up_none_but_those_that_need_it(
+    project: LocalSupabase, source: SqliteQueue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    site = supabase_site(Settings.load())
+    assert site
+    enqueue(site.queue(), correlation_id="film 1")
+    twin, fine, late = enqueue(source, correlation_id="film 1"), enqueue(source), fresh_id()
+    needy = enqueue(source, depends_on=(twin,))
+    early = fresh_id()
+    source.enqueue(spec(id=early, depends_on=(late,)), spec(id=late))
+    assert migrate("--json") == ExitCode.FAILED
+    document = json.loads(capsys.readouterr().out)
+    assert [each["id"] for each in document["refused"]] == [twin, needy]
+    assert "film 1" in document["refused"][0]["reason"]
+    assert there(project).keys() >= {fine, early, late}
+
+
+def test_what_went_on_in_the_project_is_no_difference(
+    project: LocalSupabase, source: SqliteQueue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_id = enqueue(source)
+    migrate()
+    site = supabase_site(Settings.load())
+    assert site
+    complete(site.queue(), task_id, "https://example.com/a.png")
+    capsys.readouterr()
+    assert migrate("--json") == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["went_on"] == [{"from": "Queued", "to": "Complete", "tasks": 1}]
+    assert there(project)[task_id][0] == "Complete"
+
+
+def test_a_task_of_another_project_is_not_taken_for_ours(
+    project: LocalSupabase, source: SqliteQueue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_id, other = enqueue(source), fresh_id()
+    migrate()
+    with psycopg.connect(project.admin_database_url, autocommit=True) as connection:
+        connection.execute("insert into public.projects (id, user_id) values (%s, %s)", [other, LOCAL_USER])
+    capsys.readouterr()
+    assert migrate("--json", "--supabase-project", other) == ExitCode.FAILED
+    (refused,) = json.loads(capsys.readouterr().out)["refused"]
+    assert (refused["id"], LOCAL_PROJECT in refused["reason"]) == (task_id, True)
+
+
+def test_only_the_secret_key_imports(
+    project: LocalSupabase, source: SqliteQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enqueue(source, params={"image_refs_paths": [stored(tmp_path, "picture.png")]})
+    monkeypatch.setenv("LONGTAKE_SUPABASE_KEY", project.sign_user_jwt(LOCAL_USER))
+    monkeypatch.setenv("LONGTAKE_SUPABASE_PUBLISHABLE_KEY", project.publishable_key)
+    assert migrate() == ExitCode.INVALID
+
+
+def test_a_film_that_a_broken_off_run_brought_up_is_not_brought_up_again(
+    project: LocalSupabase, source: SqliteQueue, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task_id = enqueue(source)
+    complete(source, task_id, stored(tmp_path, "film.png", task_id))
+    migrate()
+    with psycopg.connect(project.admin_database_url, autocommit=True) as connection:
+        connection.execute("truncate public.tasks cascade")  # as if it had ended between the file and the row
+    capsys.readouterr()
+    assert migrate("--json") == ExitCode.OK
+    document = json.loads(capsys.readouterr().out)
+    assert (document["imported"], document["files"]) == (1, 0)
+    assert httpx.get(str(there(project)[task_id][3])).is_success
+
+
+def test_a_file_that_is_gone_is_named(
+    project: LocalSupabase, source: SqliteQueue, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = stored(tmp_path, "picture.png")
+    task_id = enqueue(source, params={"image_refs_paths": [picture]})
+    Path(picture).unlink()
+    assert migrate("--json") == ExitCode.OK
+    assert json.loads(capsys.readouterr().out)["missing_files"] == [{"id": task_id, "path": picture}]
+
+
 def test_files_go_along_and_their_paths_become_addresses(
     project: LocalSupabase, source: SqliteQueue, tmp_path: Path
 ) -> None:
@@ -111,6 +238,31 @@ def test_a_second_run_imports_nothing_twice(
     assert migrate("--json") == ExitCode.OK
     document = json.loads(capsys.readouterr().out)
     assert (document["imported"], document["already_there"]) == (1, 1)
+
+
+def test_a_run_that_was_broken_off_is_continued(
+    project: LocalSupabase, source: SqliteQueue, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source.enqueue(*[spec() for _ in range(150)])
+    call = RpcTransport.call
+
+    def cut_off(transport: RpcTransport, function: str, arguments: Mapping[str, Any]) -> object:
+        call(transport, function, arguments)  # done, and the answer lost
+        raise QueueUnavailable("cut off", maybe_done=True)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RpcTransport, "call", cut_off)
+        assert migrate() == ExitCode.UNAVAILABLE
+    capsys.readouterr()
+    assert migrate("--json") == ExitCode.OK
+    document = json.loads(capsys.readouterr().out)
+    assert (document["imported"], document["already_there"], len(there(project))) == (50, 100, 150)
+
+
+def test_the_function_takes_no_task_without_an_id(project: LocalSupabase) -> None:
+    with psycopg.connect(project.database_url) as connection, pytest.raises(psycopg.Error) as refused:
+        connection.execute('select public.import_tasks(\'[{"task_type": "analysis", "params": {}}]\')')
+    assert refused.value.sqlstate == "LT001"
 
 
 def test_nothing_in_the_source_changes(project: LocalSupabase, source: SqliteQueue, tmp_path: Path) -> None:
@@ -194,6 +346,17 @@ def test_a_dry_run_says_what_there_is_and_imports_nothing(
     assert migrate("--dry-run", "--json") == ExitCode.OK
     assert json.loads(capsys.readouterr().out)["by_status"] == {"Queued": 1}
     assert there(project) == {}
+
+
+def test_a_dry_run_needs_no_project_and_minds_no_worker(
+    source: SqliteQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("LONGTAKE_HOME", str(tmp_path / "home"))
+    task_id = enqueue(source, params={"image_refs_paths": [stored(tmp_path, "picture.png")]})
+    hold(source, task_id)
+    assert migrate("--dry-run", "--json") == ExitCode.OK
+    document = json.loads(capsys.readouterr().out)
+    assert (document["held"], document["files"]) == ([task_id], 1)
 
 
 def test_a_file_that_is_no_queue_is_refused(project: LocalSupabase, tmp_path: Path) -> None:
