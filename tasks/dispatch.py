@@ -26,7 +26,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
-from prefect.exceptions import PrefectException
+from prefect.exceptions import ObjectNotFound, PrefectException, PrefectHTTPStatusError
 from prefect.states import Completed, Pending
 
 from blocks.queue.errors import QueueError, StaleClaim
@@ -134,7 +134,14 @@ class Dispatcher:
         orchestrator = await asyncio.to_thread(self.queue.get, claim.task.parent_id)
         if orchestrator.flow_run_id is None:
             return None
-        return await self.placeholder(UUID(orchestrator.flow_run_id), claim.task, claim.attempt)
+        try:
+            return await self.placeholder(UUID(orchestrator.flow_run_id), claim.task, claim.attempt)
+        except PrefectHTTPStatusError as error:
+            if error.response.status_code >= 500:
+                raise
+            # Whoever held the row may have noted any run, and runs are deleted: a place in a picture is worth no task.
+            log.warning("parent_run_unknown task_id=%s flow_run_id=%s", claim.task.id, orchestrator.flow_run_id)
+            return None
 
     async def _deployment(self, name: str) -> UUID:
         if name not in self._deployments:
@@ -186,9 +193,9 @@ async def settle_run(client: PrefectClient, task: Task) -> None:
     """Bring the run of an ended task to its end: resume a suspended orchestrator, cancel what has not begun."""
     if task.flow_run_id is None or not task.status.is_terminal:
         return
-    run = await client.read_flow_run(UUID(task.flow_run_id))
-    state = run.state
-    if state is None or state.is_final():
+    run = await run_of(client, task.id, task.flow_run_id)
+    state = run.state if run else None
+    if run is None or state is None or state.is_final():
         return
     if state.is_paused():
         await client.resume_flow_run(run.id)
@@ -197,6 +204,15 @@ async def settle_run(client: PrefectClient, task: Task) -> None:
         await client.set_flow_run_state(
             run.id, State(type=StateType.CANCELLED, message=f"The task is {task.status}."), force=True
         )
+
+
+async def run_of(client: PrefectClient, task_id: str, flow_run_id: str) -> FlowRun | None:
+    """The run that a row names, if it is one of this task: the row's holder may have noted any."""
+    try:
+        run = await client.read_flow_run(UUID(flow_run_id))
+    except ObjectNotFound:
+        return None
+    return run if f"task:{task_id}" in run.tags else None
 
 
 def _nothing() -> None:

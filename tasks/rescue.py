@@ -21,7 +21,7 @@ from prefect.states import Crashed
 from blocks.queue.errors import QueueError, UnknownTask
 from blocks.queue.model import Outcome, Rescued, Status, TaskFilter
 from blocks.queue.protocol import TaskQueue
-from tasks.dispatch import Dispatcher, follow_up, settle_run
+from tasks.dispatch import Dispatcher, follow_up, run_of, settle_run
 from tasks.errors import InvalidInput
 from tasks.kinds import find_kind, is_known
 from tasks.labels import TAG
@@ -106,8 +106,8 @@ async def _end_run_of(client: PrefectClient, rescued: Rescued) -> None:
     """The run that lost its claim may look alive for ever and hold a slot; its token is refused everywhere."""
     if rescued.flow_run_id is None:
         return
-    run = await client.read_flow_run(UUID(rescued.flow_run_id))
-    if run.state and not run.state.is_final():
+    run = await run_of(client, rescued.task.id, rescued.flow_run_id)
+    if run and run.state and not run.state.is_final():
         await client.set_flow_run_state(
             run.id, Crashed(message="Its lease ended: the task was taken back."), force=True
         )

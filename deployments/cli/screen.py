@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 #: Wide enough for any row of ours: output that goes into a pipe is not broken into lines.
 _PIPE_WIDTH = 250
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # all but tab and newline
 
 
 class Screen:
@@ -28,10 +30,10 @@ class Screen:
         return sys.stdout.isatty() and not self.as_json
 
     def say(self, line: str = "") -> None:
-        print(line, file=sys.stderr if self.as_json else sys.stdout, flush=True)
+        print(_tame(line), file=sys.stderr if self.as_json else sys.stdout, flush=True)
 
     def warn(self, line: str) -> None:
-        print(f"warning: {line}", file=sys.stderr, flush=True)
+        print(f"warning: {_tame(line)}", file=sys.stderr, flush=True)
 
     def document(self, document: Any) -> None:
         """The result, if a program asked for it."""
@@ -72,10 +74,15 @@ class Screen:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return _tame(" ".join(text.split()))
 
 
 def _escaped(text: str) -> str:
     from rich.markup import escape
 
-    return escape(text)
+    return escape(_tame(text))
+
+
+def _tame(text: str) -> str:
+    """Without control characters: what a user of the queue wrote must not steer the terminal of who reads it."""
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -16,7 +16,9 @@ create function private.checked(t public.tasks, p_user_id uuid) returns public.t
 begin
   perform private.check_task_type(t.task_type);
   perform private.check_params(t.params);
-  perform private.check_integer('priority', t.priority, -1000, 1000);
+  -- A user has few priorities, the service many: claims look at each that has ready work, whoever's it is.
+  perform private.check_integer('priority', t.priority, case when p_user_id is null then -1000 else -100 end,
+    case when p_user_id is null then 1000 else 100 end);
   perform private.check_integer('max_attempts', t.max_attempts, 1, 100);
   if t.max_ticks is not null then perform private.check_integer('max_ticks', t.max_ticks, 1, 2147483647); end if;
   if not t.scheduled_at between '1970-01-01' and '9000-01-01' then

@@ -1,8 +1,21 @@
 -- Who may do what. Nothing is granted by default: new tables are not exposed, and functions are nobody's until named here.
 
-revoke all on all tables in schema public from anon, authenticated, service_role;
+-- In public by name: the app that the users belong to has tables and functions of its own there.
+revoke all on public.projects, public.workers, public.briefs, public.tasks, public.task_dependencies, public.user_api_token,
+  public.jobs, public.job_stats, public.active_jobs, public.pending_jobs_queue from anon, authenticated, service_role;
+revoke execute on function
+  public.enqueue_tasks, public.func_add_task, public.claim_tasks, public.claim_job,
+  public.func_claim_available_task, public.func_claim_task, public.func_claim_user_task, public.start_task,
+  public.dispatched_task, public.renew_task, public.wait_task, public.complete_task, public.fail_task,
+  public.release_task, public.upload_target, public.func_update_task_status, public.complete_task_with_timing,
+  public.func_mark_task_failed, public.complete_job, public.fail_job, public.cancel_task, public.retry_task,
+  public.get_task, public.task_children, public.list_tasks, public.task_counts, public.task_predecessors,
+  public.completed_segments, public.func_get_completed_generation_segments_for_stitch, public.create_token,
+  public.list_tokens, public.revoke_token, public.rescue_tasks, public.prune_tasks, public.resolve_token,
+  public.import_tasks, public.longtake_health, public.queue_pulse, public.longtake_schema_version,
+  public.func_initialize_tasks_table, public.func_migrate_tasks_for_task_type
+  from public, anon, authenticated, service_role;
 revoke all on all tables in schema private from public, anon, authenticated, service_role;
-revoke execute on all functions in schema public from public, anon, authenticated, service_role;
 revoke execute on all functions in schema private from public, anon, authenticated, service_role;
 grant usage on schema public to anon, authenticated, service_role;
 

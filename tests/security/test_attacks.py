@@ -318,6 +318,19 @@ def _everything_of_a_locked(world: World) -> Iterator[None]:
         db.rollback()
 
 
+def test_a_user_has_fewer_priorities_than_the_service(world: World) -> None:
+    """Claims by type and by user look at each priority that anybody has ready work of."""
+    for priority in (-1000, -101, 101, 1000):
+        text = json.dumps(_TASK | {"project_id": world.b_project, "priority": priority})
+        for way in ("function", "insert"):
+            assert _enqueued(world, "B", text, way).json()["code"] == "LT001"
+        assert _enqueued(world, "the secret key", text, "function").status_code == 200
+    for priority in (-100, 100):
+        text = json.dumps(_TASK | {"project_id": world.b_project, "priority": priority})
+        assert _enqueued(world, "B", text, "function").status_code == 200
+    world.restore()
+
+
 def test_a_project_deleted_at_the_wrong_moment_stops_no_rescue(world: World) -> None:
     """Rescue stands at B's lock while B's project, with a dead claim in it, goes away."""
     url = world.supabase.admin_database_url

@@ -55,18 +55,37 @@ def test_the_migrations_run_as_a_role_that_is_no_superuser(owner: Connection) ->
 def test_a_project_that_once_granted_everything_by_default_ends_up_the_same(owner: Connection) -> None:
     """As hosted projects did until 2026: whatever was made in public belonged to anon and users at once."""
     wanted = _apart_from_defaults(rights(owner))
-    owner.execute("drop schema private cascade; drop schema public cascade; create schema public")
-    for policy in strings(owner, "select policyname from pg_policies where schemaname = 'storage'"):
-        owner.execute(f"drop policy {policy} on storage.objects")  # type: ignore[call-overload]
+    _drop_all(owner)
     for kind in ("tables", "functions", "sequences"):
-        owner.execute(
-            f"alter default privileges in schema public grant all on {kind} to anon, authenticated, service_role"  # type: ignore[call-overload]
-        )
-    for migration in Project.read(OURS).migrations():
-        owner.execute(migration.path.read_bytes())
+        granted = f"grant all on {kind} to anon, authenticated, service_role"
+        owner.execute(f"alter default privileges in schema public {granted}")  # type: ignore[call-overload]
+    _migrate(owner)
     assert _apart_from_defaults(rights(owner)) == wanted
     for check in CHECKS:
         assert check(owner) == []
+
+
+def test_what_an_app_has_in_the_same_project_keeps_its_rights(owner: Connection) -> None:
+    _drop_all(owner)
+    owner.execute(
+        """create table public.notes (id integer); grant select on public.notes to anon, authenticated;
+           create function public.hello() returns text language sql as $$ select 'hello' $$"""
+    )
+    before = [line for line in rights(owner) if "public.notes" in line or "public.hello" in line]
+    assert len(before) == 3
+    _migrate(owner)
+    assert set(before) <= set(rights(owner))
+
+
+def _drop_all(owner: Connection) -> None:
+    owner.execute("drop schema private cascade; drop schema public cascade; create schema public")
+    for policy in strings(owner, "select policyname from pg_policies where schemaname = 'storage'"):
+        owner.execute(f"drop policy {policy} on storage.objects")  # type: ignore[call-overload]
+
+
+def _migrate(owner: Connection) -> None:
+    for migration in Project.read(OURS).migrations():
+        owner.execute(migration.path.read_bytes())
 
 
 def _apart_from_defaults(lines: list[str]) -> list[str]:

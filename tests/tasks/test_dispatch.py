@@ -45,6 +45,7 @@ class FakePrefect:
         orders: list[httpx.Request] = []
         found = {"type": state, "name": state.title(), "timestamp": STAMP, "id": str(uuid4())}
         run = {"id": task.flow_run_id, "flow_id": str(uuid4()), "state": found, "run_count": run_count}
+        run["tags"] = [f"task:{task.id}"]
         self.mock.get(f"{API}/flow_runs/{task.flow_run_id}").respond(json=run)
 
         def order(request: httpx.Request) -> httpx.Response:
