@@ -62,20 +62,22 @@ insert into private.queue (task_id, user_id, task_type, priority, order_key, pla
   order by t.order_key;
 insert into private.cursors values (0, 0) on conflict do nothing;
 """
-_CLAIM = """select c -> 0 ->> 'claim_token' as token, c -> 0 -> 'task' ->> 'id' as id
-  from public.claim_tasks({arguments}) c \\gset
+#: Cut out of the answer, since the product reads it in Python: to parse it in SQL costs the server 25 us a task.
+_CLAIM = """select substr(c::text, 19, 36) as id, left(split_part(c::text, '"claim_token" : "', 2), 36) as token
+  from public.claim_tasks('w' || :client_id, {arguments}) c \\gset
 """
 _COMPLETE = "select public.complete_task(:id, :token, 'https://example.com/film.mp4');\n"
+_DISPATCHER = "p_task_types => array['travel_stitch', 'single_image'], p_request_id => gen_random_uuid()::text"
 SCRIPTS = {
-    "ours": _CLAIM.format(arguments="'w' || :client_id") + _COMPLETE,
-    "ours by type": _CLAIM.format(arguments="'w' || :client_id, p_task_types => array['single_image']") + _COMPLETE,
+    "ours": _CLAIM.format(arguments="1") + _COMPLETE,
+    "ours, as dispatched": _CLAIM.format(arguments=_DISPATCHER) + _COMPLETE,
     "limit": "\\set id random(1, 100000)\nupdate private.reference set n = n + 1 where id = :id;\n",
-    "rare type": _CLAIM.format(arguments="'w' || :client_id, p_task_types => array['analysis']") + _COMPLETE,
-    "rare user": _CLAIM.format(arguments=f"'w' || :client_id, p_user_id => '{RARE_USER}'") + _COMPLETE,
-    "batch": "select count(public.complete_task(c -> 'task' ->> 'id', c ->> 'claim_token'))"
-    " from json_array_elements(public.claim_tasks('w' || :client_id, 10)) c;\n",
-    "single": "select count(public.complete_task(c -> 'task' ->> 'id', c ->> 'claim_token'))"
-    " from json_array_elements(public.claim_tasks('w' || :client_id, 1)) c;\n",
+    "rare type": _CLAIM.format(arguments="p_task_types => array['analysis']") + _COMPLETE,
+    "rare user": _CLAIM.format(arguments=f"p_user_id => '{RARE_USER}'") + _COMPLETE,
+    "ten at a time": """select count(public.complete_task(substr(c::text, 18, 36),
+    left(split_part(c::text, '"claim_token" : "', 2), 36), 'https://example.com/film.mp4'))
+  from json_array_elements(public.claim_tasks('w' || :client_id, 10)) c;
+""",
 }
 
 
@@ -100,7 +102,9 @@ class Server:
     def bench(self, script: str, clients: int, *, durable: bool, url: str = "", seconds: float = SECONDS) -> Run:
         path = self.scripts / "script.sql"
         path.write_text(script)
-        options = f"-c synchronous_commit={'on' if durable else 'off'}"
+        # The role as which REST calls the functions; a peer's database and the limit have another owner.
+        role = " -c role=service_role" if not url and "public." in script else ""
+        options = f"-c synchronous_commit={'on' if durable else 'off'}{role}"
         command = [find_binaries().bin_dir / "pgbench", "-n", "-M", "prepared", "-c", str(clients), "-j", "2"]
         command += ["-T", str(seconds), "-f", path, url or self.owner]
         before = self._cpu()
@@ -139,7 +143,8 @@ class Server:
             run_sql(self.owner, _PLACES.format(place=place, unmet=unmet))
 
     def empty(self) -> None:
-        run_sql(self.owner, "truncate public.tasks cascade; truncate private.cursors, private.latecomers")
+        run_sql(self.owner, "truncate public.tasks, private.claim_requests cascade")
+        run_sql(self.owner, "truncate private.cursors, private.latecomers")
 
     def settle(self, *databases: str) -> None:
         for url in (self.admin, *databases):
@@ -161,7 +166,10 @@ def main() -> None:
 def against_others(server: Server) -> None:
     peers = [peer for peer in PEERS if _prepared(server, peer)]
     server.finished(FINISHED)
-    contenders = {"limit": (SCRIPTS["limit"], ""), "ours": (SCRIPTS["ours"], "")}
+    for peer in peers:
+        if peer.history:
+            run_sql(server.database(_database(peer)), peer.history.replace("%(count)s", str(FINISHED)))
+    contenders = {name: (SCRIPTS[name], "") for name in ("limit", "ours", "ours, as dispatched")}
     contenders |= {peer.name: (peer.script(), server.database(_database(peer))) for peer in peers}
     print(f"claim+complete, {FINISHED:,} finished rows; a task is two commits, so the limit is halved")
     print(f"{'clients':>7} {'durable':>8}  " + "".join(f"{name:>26}" for name in contenders))
@@ -192,17 +200,24 @@ def _goals(medians: dict[str, Run], limit: Run, clients: int, *, durable: bool) 
 
 
 def by_itself(server: Server) -> None:
-    """Ours with something in the way, as a part of ours without: 8 clients, not durable, rounds interleaved in time."""
+    """Ours with something in the way, as a part of ours without: 8 clients, not durable.
+
+    Each is taken as a part of the limit of the same moment, so that a neighbour's work is in both.
+    """
 
     def measured(prepare: Callable[[], None], script: str) -> float:
         server.empty()
         prepare()
         server.settle()
-        return statistics.median(server.bench(SCRIPTS[script], 8, durable=False).rate for _ in range(ROUNDS))
+        parts = []
+        for _ in range(ROUNDS):
+            limit = server.bench(SCRIPTS["limit"], 8, durable=False, seconds=2)
+            parts.append(server.bench(SCRIPTS[script], 8, durable=False).rate / limit.rate)
+        return statistics.median(parts)
 
     enough = 60_000
     plain = measured(lambda: server.ready(enough), "ours")
-    by_type = measured(lambda: server.ready(enough), "ours by type")
+    by_type = measured(lambda: server.ready(enough), "ours, as dispatched")
 
     def among_others(prepare: Callable[[], None]) -> Callable[[], None]:
         def both() -> None:
@@ -218,7 +233,11 @@ def by_itself(server: Server) -> None:
     judge(f"the oldest {HINDERED:,} not yet due", delayed / plain, 0.8)
     with held_snapshot(server):
         judge("an old snapshot held open", measured(lambda: server.ready(enough), "ours") / plain, 0.8)
-        judge("the same, claims by type", measured(lambda: server.ready(enough), "ours by type") / by_type, 0.8)
+        judge(
+            "the same, claims as dispatched",
+            measured(lambda: server.ready(enough), "ours, as dispatched") / by_type,
+            0.8,
+        )
     rare_user = among_others(lambda: server.ready(enough, user=RARE_USER, project=RARE_PROJECT))
     judge("one user's tasks among a million", measured(rare_user, "rare user") / plain, 0.6)
     rare_type = among_others(lambda: server.ready(enough, kind="analysis"))
@@ -226,10 +245,10 @@ def by_itself(server: Server) -> None:
     server.empty()
     server.ready(3 * enough)
     server.settle()
-    single, batch = (
-        [server.bench(SCRIPTS[name], 8, durable=True).rate for _ in range(ROUNDS)] for name in ("single", "batch")
-    )
-    judge("ten at a time, durable, of one at a time", 10 * statistics.median(batch) / statistics.median(single), 4)
+    rounds = [
+        [server.bench(SCRIPTS[name], 8, durable=True).rate for name in ("ours", "ten at a time")] for _ in range(ROUNDS)
+    ]
+    judge("ten at a time, durable, of one at a time", statistics.median(10 * ten / one for one, ten in rounds), 4)
 
 
 @contextmanager

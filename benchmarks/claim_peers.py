@@ -38,12 +38,16 @@ console.log(JSON.stringify({ get, complete: said.at(-1) }));
 
 @dataclass(frozen=True)
 class Peer:
-    """`prepare` makes the schema, `fill` adds so many ready jobs, `script` is what one pgbench transaction does."""
+    """`prepare` makes the schema, `fill` adds so many ready jobs, `script` takes and ends one.
+
+    `history` adds so many ended jobs, where they are kept.
+    """
 
     name: str
     prepare: Callable[[str], None]
     fill: str
     script: Callable[[], str]
+    history: str = ""
 
 
 def run_sql(url: str, text: str) -> None:
@@ -120,9 +124,15 @@ PEERS = (
         """insert into procrastinate_jobs (queue_name, task_name, args, status)
            select 'default', 'task', '{"prompt": "the sea", "steps": 30}', 'todo' from generate_series(1, %(count)s)""",
         lambda: (
-            "select id from procrastinate_fetch_job_v2(null, :client_id + 1) \\gset\n"
+            "select id, status, task_name, priority, lock, queueing_lock, args, scheduled_at, queue_name, attempts\n"
+            "  from procrastinate_fetch_job_v2(array['default']::varchar[], :client_id + 1) \\gset\n"
             "select procrastinate_finish_job_v1(:id::bigint, 'succeeded', false);\n"
         ),
+        # Its triggers note each step of a job in a table of their own.
+        """insert into procrastinate_jobs (queue_name, task_name, args)
+           select 'default', 'task', '{"prompt": "the sea", "steps": 30}' from generate_series(1, %(count)s);
+           update procrastinate_jobs set status = 'doing', attempts = 1;
+           update procrastinate_jobs set status = 'succeeded';""",
     ),
     Peer(
         "pgmq",
@@ -132,6 +142,8 @@ PEERS = (
         lambda: (
             "select msg_id from pgmq.read('bench', 600, 1) \\gset\nselect pgmq.archive('bench', :msg_id::bigint);\n"
         ),
+        """insert into pgmq.a_bench (msg_id, read_ct, enqueued_at, vt, message)
+           select -g, 1, now(), now(), '{"prompt": "the sea", "steps": 30}' from generate_series(1, %(count)s) g""",
     ),
     Peer(
         "graphile-worker",

@@ -194,25 +194,21 @@ create index queue_ready on private.queue ((-priority), order_key) where place =
 create index queue_ready_of_type on private.queue (task_type, priority desc, order_key) where place = 'ready';
 create index queue_ready_of_user on private.queue (user_id, priority desc, order_key) where place = 'ready';
 create index queue_delayed on private.queue (scheduled_at) where place = 'delayed';
--- By id and not by user: claims that run at the same time would all meet on one page of it.
-create index queue_held on private.queue (task_id) where place = 'held';
-create index queue_elsewhere on private.queue (user_id, place) where place in ('blocked', 'waiting', 'ended');
+-- With the id, so that claims of one user's tasks at the same time do not all meet on one page of it.
+create index queue_elsewhere on private.queue (place, user_id, task_id) where place in ('held', 'blocked', 'waiting', 'ended');
 
--- The claim that a request made last, so that its repetition finds it (I3).
+-- The claim that a request made last, so that its repetition finds it (I3). No foreign key, which would look the task up
+-- again at each claim: a trigger deletes with the task.
 create table private.claim_requests (
-  task_id    uuid not null primary key references public.tasks (id) on delete cascade,
-  request_id text not null,
+  task_id    uuid not null primary key,
+  request_id text collate "C" not null,
   worker_id  text not null
 );
 create index claim_requests_by_request on private.claim_requests (request_id);
 
 create sequence private.enqueue_order as bigint;
--- Their sum differs after every write of the queue: a hint for who waits for one (private.beat, queue_pulse). Four, so
--- that claims which run at the same time seldom wait for each other's.
-create sequence private.pulse_0 as bigint;
-create sequence private.pulse_1 as bigint;
-create sequence private.pulse_2 as bigint;
-create sequence private.pulse_3 as bigint;
+-- Differs after every write of the queue: a hint for who waits for one (queue_pulse).
+create sequence private.pulse as bigint;
 
 alter table public.projects enable row level security;
 alter table public.projects force row level security;

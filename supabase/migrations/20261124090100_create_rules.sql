@@ -21,13 +21,6 @@ begin
   return clock_timestamp();
 end $$;
 
--- Tells who waits for a change that there was one.
-create function private.beat() returns bigint language plpgsql volatile set search_path = '' as $$
-begin
-  return case pg_backend_pid() & 3 when 0 then nextval('private.pulse_0') when 1 then nextval('private.pulse_1')
-    when 2 then nextval('private.pulse_2') else nextval('private.pulse_3') end;
-end $$;
-
 -- Uniform in [0, 1).
 create function private.jitter() returns double precision language sql volatile set search_path = '' as $$
   select pg_catalog.random()
@@ -51,17 +44,16 @@ end $$;
 -- Refuses LT009: a user who names somebody else, and every other role.
 create function private.acting_user(p_user_id uuid) returns uuid language plpgsql stable set search_path = '' as $$
 declare
-  v_role text := current_setting('role', true);
   v_user uuid;
 begin
-  if v_role = 'service_role' then
+  if current_setting('role', true) = 'service_role' then
     return p_user_id;
-  elsif v_role = 'authenticated' then
+  elsif current_setting('role', true) = 'authenticated' then
     v_user := (select auth.uid());
     if v_user is not null and (p_user_id is null or p_user_id = v_user) then
       return v_user;
     end if;
-  elsif coalesce(v_role, 'none') = 'none' and pg_has_role(session_user, 'service_role', 'member') then
+  elsif coalesce(current_setting('role', true), 'none') = 'none' and pg_has_role(session_user, 'service_role', 'member') then
     return p_user_id;
   end if;
   perform private.refuse('LT009', 'These are not your tasks.', 'Sign in as their owner, or use the service key.');

@@ -138,7 +138,7 @@ begin
       perform private.fall_if_held_down(v_task.id);
     end loop;
   end if;
-  perform private.beat();
+  perform nextval('private.pulse');
   return null;
 end $$;
 

@@ -165,36 +165,77 @@ begin
   return v_id;
 end $$;
 
--- Looks at the head of each type, then locks within the best one alone: a lock on the heads of all types would make
--- other claims pass over work that this one does not take. If others are taking all of that type, the next best.
--- A loop and no join: the plan of a join over an array depends on its length, so it would be made anew for each call.
+-- Locks within the type alone whose head is the oldest: a lock on the heads of all types would make other claims pass
+-- over work that this one does not take. If others are taking all of that type, the next oldest.
 create function private.take_of_types(p_types text[], p_priority integer, p_low bigint, p_token uuid, p_holder text)
 returns uuid language plpgsql set search_path = '' as $$
 declare
   v_types text[] := p_types;
-  v_type text;
-  v_key bigint;
-  v_best text;
-  v_best_key bigint;
+  v_oldest text;
   v_id uuid;
 begin
   loop
-    v_best_key := null;
-    foreach v_type in array v_types loop
-      select r.order_key into v_key from private.queue r
-        where r.place = 'ready' and r.task_type = v_type and r.priority = p_priority and r.order_key >= p_low
-        order by r.order_key limit 1;
-      if v_key < v_best_key or (v_best_key is null and v_key is not null) then
-        v_best_key := v_key;
-        v_best := v_type;
-      end if;
-    end loop;
-    exit when v_best_key is null;
-    v_id := private.take_of_type(v_best, p_priority, p_low, p_token, p_holder);
+    select o.task_type into v_oldest from private.oldest_of(v_types, p_priority, p_low) o;
+    exit when v_oldest is null;
+    v_id := private.take_of_type(v_oldest, p_priority, p_low, p_token, p_holder);
     exit when v_id is not null;
-    v_types := array_remove(v_types, v_best);
+    v_types := array_remove(v_types, v_oldest);
   end loop;
   return v_id;
+end $$;
+
+-- Which of these types has the oldest ready task, and the key below which it has all that is ready of them.
+-- A loop and no join: the plan of a join over an array depends on its length, so it would be made anew for each call.
+create function private.oldest_of(p_types text[], p_priority integer, p_low bigint, out task_type text, out below bigint)
+language plpgsql stable set search_path = '' as $$
+declare
+  v_type text;
+  v_key bigint;
+  v_least bigint := 9223372036854775807;
+begin
+  below := v_least;
+  foreach v_type in array p_types loop
+    select r.order_key into v_key from private.queue r
+      where r.place = 'ready' and r.task_type = v_type and r.priority = p_priority and r.order_key >= p_low
+      order by r.order_key limit 1;
+    if v_key < v_least then
+      below := v_least;
+      v_least := v_key;
+      task_type := v_type;
+    elsif v_key < below and v_type <> oldest_of.task_type then
+      below := v_key;
+    end if;
+  end loop;
+end $$;
+
+-- Takes the next ready tasks of a priority, at most p_most: as many as stand side by side, so that none is taken before
+-- an older one of these types. For one statement that takes ten does little more work than one that takes one.
+create function private.take_many(p_types text[], p_priority integer, p_low bigint, p_most integer, p_holder text)
+returns private.queue[] language plpgsql set search_path = '' as $$
+declare
+  v_type text;
+  v_below bigint;
+  v_ids uuid[];
+  v_taken private.queue[];
+begin
+  if p_types is null then
+    v_ids := array(
+      select r.task_id from private.queue r
+      where r.place = 'ready' and (-r.priority) = -p_priority and r.order_key >= p_low
+      order by r.order_key limit p_most for update skip locked);
+  else
+    select o.task_type, o.below into v_type, v_below from private.oldest_of(p_types, p_priority, p_low) o;
+    v_ids := array(
+      select r.task_id from private.queue r
+      where r.place = 'ready' and r.task_type = v_type and r.priority = p_priority and r.order_key >= p_low
+        and r.order_key < v_below
+      order by r.order_key limit p_most for update skip locked);
+  end if;
+  with taken as (
+      update private.queue q set place = 'held', claim_token = gen_random_uuid(), held_by = p_holder, start_request_id = null
+        where q.task_id = any (v_ids) returning q)
+    select array_agg(t.q order by (t.q).order_key) into v_taken from taken t;
+  return v_taken;
 end $$;
 
 create function private.take_of_user(p_user_id uuid, p_types text[], p_priority integer, p_low bigint, p_token uuid, p_holder text)
@@ -254,7 +295,7 @@ declare
   v_holder text := private.holder(p_holder, v_user);
   -- Everybody names requests for himself.
   v_request text := v_holder || ' ' || p_request_id;
-  v_is_sound boolean not null := private.check_worker_id(p_worker_id) and private.check_seconds('lease', p_lease)
+  v_is_sound boolean not null := private.check_seconds('lease', p_lease)
     and (p_request_id is null or private.check_text('request_id', p_request_id, 200));
   v_was_made boolean;
   v_is_due boolean;
@@ -265,6 +306,8 @@ declare
   v_token uuid;
   v_claim json;
   v_claims json[];
+  v_many private.queue[];
+  v_was_requested boolean;
   v_pulse bigint;
 begin
   -- Two deliveries of one request wait for each other; without a request the condition is null.
@@ -279,28 +322,40 @@ begin
     from (select) as once left join lateral (
       select c.priority, least(c.low, (select min(l.order_key) from private.latecomers l where l.priority = c.priority)) as low
       from private.cursors c order by c.priority desc, c.low desc limit 1) top on true;
+  if not v_is_known then
+    perform private.check_worker_id(p_worker_id);
+  end if;
   if v_was_made then
     return private.claims_of_request(v_request, p_worker_id, v_user);
   elsif v_is_due then
     perform private.promote_due(v_now);
     select m.priority, m.low into v_priority, v_low from private.next_mark(2147483647) m;  -- one of these may lie below
   end if;
+  if p_limit > 1 and p_task_ids is null and v_user is null then
+    v_many := private.take_many(p_task_types, v_priority, v_low, p_limit, v_holder);
+  end if;
   for i in 1 .. coalesce(p_limit, 1) loop
-    v_token := gen_random_uuid();
-    v_id := case when p_task_ids is null then private.take_next(v_user, p_task_types, v_priority, v_low, v_token, v_holder)
-      else private.take_among(private.as_uuids(p_task_ids), v_user, p_task_types, v_token, v_holder) end;
-    exit when v_id is null;
+    if i <= cardinality(v_many) then
+      v_id := v_many[i].task_id;
+      v_token := v_many[i].claim_token;
+    else
+      v_token := gen_random_uuid();
+      v_id := case when p_task_ids is null then private.take_next(v_user, p_task_types, v_priority, v_low, v_token, v_holder)
+        else private.take_among(private.as_uuids(p_task_ids), v_user, p_task_types, v_token, v_holder) end;
+      exit when v_id is null;
+    end if;
     update public.tasks t set status = 'In Progress', attempts = attempts + 1, worker_id = p_worker_id,
         lease_expires_at = v_now + make_interval(secs => p_lease), scheduled_at = null, tick = null, flow_run_id = null,
         generation_started_at = case when p_start then v_now end, closed_token = null, lost_token = null, updated_at = v_now
       where t.id = v_id
       returning json_build_object('task', row_to_json(t), 'attempt', t.attempts, 'claim_token', v_token,
-        'lease_expires_at', t.lease_expires_at) into v_claim;
+        'lease_expires_at', t.lease_expires_at), exists (select from private.claim_requests r where r.task_id = t.id)
+        into v_claim, v_was_requested;
     v_claims := v_claims || v_claim;
     if v_request is not null then
       insert into private.claim_requests (task_id, request_id, worker_id) values (v_id, v_request, p_worker_id)
         on conflict (task_id) do update set request_id = excluded.request_id, worker_id = excluded.worker_id;
-    elsif exists (select from private.claim_requests r where r.task_id = v_id) then
+    elsif v_was_requested then
       delete from private.claim_requests where task_id = v_id;  -- of an earlier claim
     end if;
   end loop;
@@ -313,9 +368,17 @@ begin
   if random() < 0.02 then
     perform private.move_cursors();
   end if;
-  v_pulse := private.beat();
+  v_pulse := nextval('private.pulse');
   return array_to_json(v_claims);
 end $$;
+
+create function private.forget_requests() returns trigger language plpgsql security definer set search_path = '' as $$
+begin
+  delete from private.claim_requests r using gone where r.task_id = gone.id;
+  return null;
+end $$;
+create trigger forget_requests after delete on public.tasks referencing old table as gone
+  for each statement execute function private.forget_requests();
 
 create function private.as_uuids(p_texts text[]) returns uuid[] language sql immutable set search_path = '' as $$
   select array(select private.as_uuid(each) from unnest(p_texts) as each)
@@ -438,7 +501,7 @@ begin
   update public.tasks set worker_id = p_worker_id, flow_run_id = coalesce(p_flow_run_id, flow_run_id),
       lease_expires_at = v_now + make_interval(secs => p_lease), generation_started_at = v_now, updated_at = v_now
     where id = t.id returning * into t;
-  perform private.beat();
+  perform nextval('private.pulse');
   return private.claim_json(t, q.claim_token);
 end $$;
 
@@ -460,7 +523,7 @@ begin
   perform private.check_seconds('lease', p_lease);
   update public.tasks set flow_run_id = p_flow_run_id, lease_expires_at = v_now + make_interval(secs => p_lease),
     updated_at = v_now where id = t.id;
-  perform private.beat();
+  perform nextval('private.pulse');
 end $$;
 
 -- Extends the lease from now and reports progress; a tick lower than the stored one is ignored. p_message is what old

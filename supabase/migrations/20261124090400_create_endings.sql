@@ -130,7 +130,7 @@ begin
   update public.tasks set waiting = true, worker_id = null, lease_expires_at = null, closed_token = q.claim_token,
     updated_at = v_now where id = t.id;
   v_completed := private.complete_upward(t.id, null);
-  perform private.beat();
+  perform nextval('private.pulse');
   return private.outcome(t.id, private.ready_after(v_completed), v_completed[2:]);
 end $$;
 
@@ -144,24 +144,24 @@ declare
   v_now timestamptz := private.now();
   v_user uuid := private.acting_user(p_user_id);
   v_id uuid := private.as_uuid(p_task_id);
-  v_token uuid := private.as_uuid(p_claim_token);
+  v_token uuid;
   v_is_sound boolean := (p_output_location is null or private.check_text('output_location', p_output_location, 16000))
     and (p_result is null or private.check_result(p_result));
   v_answer json;
-  v_pulse bigint := private.beat();
+  v_pulse bigint := nextval('private.pulse');
   v_is_alone boolean;
   v_completed uuid[];
   q private.queue;
   t public.tasks;
 begin
   -- The usual case in two statements: a task without kin, by its token.
-  delete from private.queue x where x.task_id = v_id and x.claim_token = v_token and not x.has_kin
-    and (v_user is null or x.user_id = v_user);
+  delete from private.queue x where x.task_id = v_id and x.claim_token::text = lower(p_claim_token) and not x.has_kin
+    and (v_user is null or x.user_id = v_user) returning x.claim_token into v_token;
   v_is_alone := found;
   if not v_is_alone then
     q := private.locked(p_task_id, v_user);
     t := private.known(p_task_id, v_user);
-    if t.closed_token = v_token and t.status = 'Complete' then
+    if t.closed_token::text = lower(p_claim_token) and t.status = 'Complete' then
       return private.again(t);
     end if;
     perform private.held_to_end(q, t, p_claim_token, private.holder(p_holder, v_user));
@@ -318,7 +318,7 @@ begin
     perform private.end_badly(t.id, 'Failed', v_error, null, true);
     v_ended := private.end_others(t.id);
   end if;
-  perform private.beat();
+  perform nextval('private.pulse');
   return private.outcome(t.id, '{}', v_ended);
 end $$;
 
@@ -341,7 +341,7 @@ begin
     flow_run_id = null, output_location = null, generation_started_at = null, updated_at = v_now where id = t.id;
   perform private.ready_late(t.priority, t.order_key);
   v_ended := private.fall_if_held_down(t.id);
-  perform private.beat();
+  perform nextval('private.pulse');
   return private.outcome(t.id, '{}', v_ended);
 end $$;
 
@@ -362,7 +362,7 @@ begin
   end if;
   perform private.end_badly(t.id, 'Cancelled', 'Cancelled on request.', null, false);
   v_ended := private.end_others(t.id);
-  perform private.beat();
+  perform nextval('private.pulse');
   return private.outcome(t.id, '{}', v_ended);
 end $$;
 
@@ -382,7 +382,7 @@ begin
       jsonb_build_object('task_id', t.id));
   end if;
   v_back := private.revive(coalesce(t.root_task_id, t.id), p_attempts);
-  perform private.beat();
+  perform nextval('private.pulse');
   return private.outcome(t.id, private.ready_among(v_back), array_remove(v_back, t.id));
 end $$;
 

@@ -37,7 +37,7 @@ begin
   end loop;
   perform private.move_cursors();
   if cardinality(v_rescued) > 0 then
-    perform private.beat();
+    perform nextval('private.pulse');
   end if;
   return array_to_json(v_rescued);
 end $$;

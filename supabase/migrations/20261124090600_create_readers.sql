@@ -151,9 +151,7 @@ end $$;
 
 -- A number that differs after every write of the queue. A hint: it may differ without one.
 create function public.queue_pulse() returns bigint language sql volatile security definer set search_path = '' as $$
-  select sum(beats.last_value + beats.is_called::integer)::bigint from (
-    select last_value, is_called from private.pulse_0 union all select last_value, is_called from private.pulse_1
-    union all select last_value, is_called from private.pulse_2 union all select last_value, is_called from private.pulse_3) beats
+  select last_value + is_called::integer from private.pulse
 $$;
 
 -- Where the holder of an attempt may store its output: {owner, task_id, attempt}. Refuses as complete_task does.

@@ -43,7 +43,7 @@ class Seen:
     #: Task, when its completion was known.
     completed: list[tuple[str, float]] = field(default_factory=list)
     empty: list[Span] = field(default_factory=list)
-    #: Calls that were cut off, of which nobody knew whether they had happened. Each may have locked one task meanwhile.
+    #: Calls that were cut off, of which nobody knew whether they had happened. Each may have locked `MOST` tasks.
     cut: list[Span] = field(default_factory=list)
 
     def add(self, other: Seen) -> None:
@@ -52,7 +52,7 @@ class Seen:
 
 
 class Claimer:
-    """Claims and completes one task after the other until all have ended. A call that is cut off is sent again."""
+    """Claims some tasks and completes one after the other, until all have ended. What is cut off is sent again."""
 
     def __init__(self, queue: TaskQueue, name: str) -> None:
         self._queue = queue
@@ -61,13 +61,15 @@ class Claimer:
 
     def run(self) -> Seen:
         deadline = time.monotonic() + PATIENCE
-        while self._claim_one() or not self._is_over():
+        while self._claim_some() or not self._is_over():
             assert time.monotonic() < deadline, "the work does not come to an end"
         return self.seen
 
-    def _claim_one(self) -> bool:
-        asked, request = time.monotonic(), fresh_id()
-        claims = self._until_answered(lambda: self._queue.claim(self._name, request_id=request, lease=3600))
+    def _claim_some(self) -> bool:
+        asked, request, limit = time.monotonic(), fresh_id(), 1 + len(self.seen.claimed) % MOST
+        claims = self._until_answered(
+            lambda: self._queue.claim(self._name, limit=limit, request_id=request, lease=3600)
+        )
         if not claims:
             self.seen.empty.append((asked, time.monotonic()))
         for claim in claims:
@@ -98,6 +100,8 @@ def run_claimers(queue: TaskQueue, names: Sequence[str]) -> Seen:
     return together
 
 
+#: Tasks of one claim.
+MOST = 3
 #: Tasks of one enqueue.
 BATCH = 200
 #: A family: a chain of three, eight that wait for its end, one that waits for all of them, and eight by themselves.
@@ -196,8 +200,8 @@ class Referee:
         taken = np.array([asked[task_id] for task_id in ids])
         for start, end in seen.empty:
             there = int(np.count_nonzero((ready < start) & (taken > end)))
-            cut = sum(1 for begun, over in seen.cut if begun < end and over > start)
-            assert there <= cut, f"{there} tasks were ready, at most {cut} of them locked by a call that was cut off"
+            locked = MOST * sum(1 for begun, over in seen.cut if begun < end and over > start)
+            assert there <= locked, f"{there} tasks were ready, at most {locked} of them locked by what was cut off"
 
 
 def _work() -> None:

@@ -70,6 +70,14 @@ class Claiming(BackendTests):
         claims = queue.claim("gpu-1", limit=9, task_types=["travel_segment", "travel_stitch", "travel_segment"])
         assert claimed_ids(claims) == [first, later]
 
+    def test_many_claimed_at_once_are_the_oldest_of_all_types_wanted(self, queue: TaskQueue) -> None:
+        kinds = ["travel_segment", "travel_segment", "travel_stitch", "analysis", "travel_segment", "travel_stitch"]
+        tasks = [enqueue(queue, task_type=kind) for kind in kinds]
+        wanted = [task for task, kind in zip(tasks, kinds, strict=True) if kind != "analysis"]
+        types = ["travel_stitch", "travel_segment", "travel_stitch"]
+        assert claimed_ids(queue.claim("gpu-1", limit=4, task_types=types)) == wanted[:4]
+        assert claimed_ids(queue.claim("gpu-1", limit=4, task_types=types)) == wanted[4:]
+
     def test_a_claim_by_id_takes_only_the_eligible_of_these(self, queue: TaskQueue) -> None:
         low, high = enqueue(queue), enqueue(queue, priority=1)
         blocked = enqueue(queue, depends_on=(low,))
