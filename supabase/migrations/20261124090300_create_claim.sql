@@ -208,24 +208,24 @@ begin
   end loop;
 end $$;
 
--- Takes the next ready tasks of a priority, at most p_most: as many as stand side by side, so that none is taken before
--- an older one of these types. For one statement that takes ten does little more work than one that takes one.
-create function private.take_many(p_types text[], p_priority integer, p_low bigint, p_most integer, p_holder text)
-returns private.queue[] language plpgsql set search_path = '' as $$
+-- Claims the next ready tasks of a priority, at most p_most: as many as stand side by side, so that none is taken before
+-- an older one of these types. What claim_tasks does one by one, in two statements: ten cost what three cost there.
+create function private.claim_many(
+  p_worker_id text, p_most integer, p_types text[], p_priority integer, p_low bigint, p_holder text, p_now timestamptz,
+  p_lease double precision, p_start boolean, out ids uuid[], out claims json[], out were_requested boolean
+) language plpgsql set search_path = '' as $$
 declare
   v_type text;
   v_below bigint;
-  v_ids uuid[];
-  v_taken private.queue[];
 begin
   if p_types is null then
-    v_ids := array(
+    ids := array(
       select r.task_id from private.queue r
       where r.place = 'ready' and (-r.priority) = -p_priority and r.order_key >= p_low
       order by r.order_key limit p_most for update skip locked);
   else
     select o.task_type, o.below into v_type, v_below from private.oldest_of(p_types, p_priority, p_low) o;
-    v_ids := array(
+    ids := array(
       select r.task_id from private.queue r
       where r.place = 'ready' and r.task_type = v_type and r.priority = p_priority and r.order_key >= p_low
         and r.order_key < v_below
@@ -233,9 +233,16 @@ begin
   end if;
   with taken as (
       update private.queue q set place = 'held', claim_token = gen_random_uuid(), held_by = p_holder, start_request_id = null
-        where q.task_id = any (v_ids) returning q)
-    select array_agg(t.q order by (t.q).order_key) into v_taken from taken t;
-  return v_taken;
+        where q.task_id = any (ids) returning q.task_id, q.claim_token
+    ), claimed as (
+      update public.tasks t set status = 'In Progress', attempts = attempts + 1, worker_id = p_worker_id,
+          lease_expires_at = p_now + make_interval(secs => p_lease), scheduled_at = null, tick = null, flow_run_id = null,
+          generation_started_at = case when p_start then p_now end, closed_token = null, lost_token = null, updated_at = p_now
+        from taken where t.id = taken.task_id
+        returning t.order_key, private.claim_json(t, taken.claim_token) as claim,
+          exists (select from private.claim_requests r where r.task_id = t.id) as was_requested
+    )
+    select array_agg(c.claim order by c.order_key), bool_or(c.was_requested) into claims, were_requested from claimed c;
 end $$;
 
 create function private.take_of_user(p_user_id uuid, p_types text[], p_priority integer, p_low bigint, p_token uuid, p_holder text)
@@ -305,8 +312,8 @@ declare
   v_id uuid;
   v_token uuid;
   v_claim json;
+  v_ids uuid[];
   v_claims json[];
-  v_many private.queue[];
   v_was_requested boolean;
   v_pulse bigint;
 begin
@@ -332,35 +339,34 @@ begin
     select m.priority, m.low into v_priority, v_low from private.next_mark(2147483647) m;  -- one of these may lie below
   end if;
   if p_limit > 1 and p_task_ids is null and v_user is null then
-    v_many := private.take_many(p_task_types, v_priority, v_low, p_limit, v_holder);
+    select m.ids, m.claims, m.were_requested into v_ids, v_claims, v_was_requested from private.claim_many(
+      p_worker_id, p_limit, p_task_types, v_priority, v_low, v_holder, v_now, p_lease, p_start) m;
   end if;
-  for i in 1 .. coalesce(p_limit, 1) loop
-    if i <= cardinality(v_many) then
-      v_id := v_many[i].task_id;
-      v_token := v_many[i].claim_token;
-    else
-      v_token := gen_random_uuid();
-      v_id := case when p_task_ids is null then private.take_next(v_user, p_task_types, v_priority, v_low, v_token, v_holder)
-        else private.take_among(private.as_uuids(p_task_ids), v_user, p_task_types, v_token, v_holder) end;
-      exit when v_id is null;
-    end if;
+  for i in coalesce(cardinality(v_ids), 0) + 1 .. coalesce(p_limit, 1) loop
+    v_token := gen_random_uuid();
+    v_id := case when p_task_ids is null then private.take_next(v_user, p_task_types, v_priority, v_low, v_token, v_holder)
+      else private.take_among(private.as_uuids(p_task_ids), v_user, p_task_types, v_token, v_holder) end;
+    exit when v_id is null;
     update public.tasks t set status = 'In Progress', attempts = attempts + 1, worker_id = p_worker_id,
         lease_expires_at = v_now + make_interval(secs => p_lease), scheduled_at = null, tick = null, flow_run_id = null,
         generation_started_at = case when p_start then v_now end, closed_token = null, lost_token = null, updated_at = v_now
       where t.id = v_id
       returning json_build_object('task', row_to_json(t), 'attempt', t.attempts, 'claim_token', v_token,
-        'lease_expires_at', t.lease_expires_at), exists (select from private.claim_requests r where r.task_id = t.id)
-        into v_claim, v_was_requested;
+        'lease_expires_at', t.lease_expires_at),
+        v_was_requested or exists (select from private.claim_requests r where r.task_id = t.id)
+      into v_claim, v_was_requested;
+    v_ids := v_ids || v_id;
     v_claims := v_claims || v_claim;
-    if v_request is not null then
-      insert into private.claim_requests (task_id, request_id, worker_id) values (v_id, v_request, p_worker_id)
-        on conflict (task_id) do update set request_id = excluded.request_id, worker_id = excluded.worker_id;
-    elsif v_was_requested then
-      delete from private.claim_requests where task_id = v_id;  -- of an earlier claim
-    end if;
   end loop;
   if v_claims is null then
     return '[]';
+  end if;
+  if v_request is not null then
+    insert into private.claim_requests (task_id, request_id, worker_id)
+      select each, v_request, p_worker_id from unnest(v_ids) as each
+      on conflict (task_id) do update set request_id = excluded.request_id, worker_id = excluded.worker_id;
+  elsif v_was_requested then
+    delete from private.claim_requests where task_id = any (v_ids);  -- of earlier claims
   end if;
   if not v_is_known then
     insert into public.workers (id, last_heartbeat) values (p_worker_id, v_now) on conflict do nothing;
