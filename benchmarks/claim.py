@@ -58,8 +58,7 @@ insert into public.tasks (task_type, params, project_id, user_id, order_key, bod
 _PLACES = """
 insert into private.queue (task_id, user_id, task_type, priority, order_key, place, unmet, scheduled_at, has_kin)
   select t.id, t.user_id, t.task_type, t.priority, t.order_key, '{place}', {unmet}, t.scheduled_at, false
-  from public.tasks t where t.status = 'Queued' and not exists (select from private.queue q where q.task_id = t.id)
-  order by t.order_key;
+  from public.tasks t where t.order_key > {last} order by t.order_key;
 insert into private.cursors values (0, 0) on conflict do nothing;
 """
 #: Cut out of the answer, since the product reads it in Python: to parse it in SQL costs the server 25 us a task.
@@ -136,11 +135,13 @@ class Server:
     def _rows(self, count: int, place: str = "", unmet: int = 0, **given: object) -> None:
         usual = {"kind": "single_image", "user": USER, "project": PROJECT, "status": "Queued", "attempts": 0}
         usual |= {"worker": "null", "ended": "null", "output": "null", "due": "null", "count": count}
+        with psycopg.connect(self.owner) as connection:
+            (last,) = connection.execute("select coalesce(max(order_key), 0) from public.tasks").fetchone() or (0,)
         run_sql(self.owner, "alter table public.tasks disable trigger user")
         run_sql(self.owner, _ROWS.format(**(usual | given)))
         run_sql(self.owner, "alter table public.tasks enable trigger user")
         if place:
-            run_sql(self.owner, _PLACES.format(place=place, unmet=unmet))
+            run_sql(self.owner, _PLACES.format(place=place, unmet=unmet, last=last))
 
     def empty(self) -> None:
         run_sql(self.owner, "truncate public.tasks, private.claim_requests cascade")
@@ -215,7 +216,7 @@ def by_itself(server: Server) -> None:
             parts.append(server.bench(SCRIPTS[script], 8, durable=False).rate / limit.rate)
         return statistics.median(parts)
 
-    enough = 60_000
+    enough = 90_000
     plain = measured(lambda: server.ready(enough), "ours")
     by_type = measured(lambda: server.ready(enough), "ours, as dispatched")
 

@@ -125,6 +125,8 @@ begin
   while v_priority is not null loop
     if p_user_id is not null then
       v_id := private.take_of_user(p_user_id, p_types, v_priority, v_low, p_token, p_holder);
+    elsif cardinality(p_types) = 1 then
+      v_id := private.take_of_type(p_types[1], v_priority, v_low, p_token, p_holder);
     elsif p_types is not null then
       -- The oldest of all ready tasks usually is of a wanted type: then that type is the one, and the others need no look.
       v_type := (
