@@ -107,6 +107,8 @@ create table public.tasks (
     references public.projects (id, user_id) on update cascade on delete cascade,
   constraint task_of_own_brief foreign key (brief_id, user_id) references public.briefs (id, user_id),
   constraint tasks_id_user_id_key unique (id, user_id),
+  -- Deferred, so that the trigger that admits tasks refuses first, in words. Where it need not be, none is: what is
+  -- checked at the commit is checked by plans that nothing here can guide.
   constraint parent_of_same_owner foreign key (parent_id, user_id)
     references public.tasks (id, user_id) on update cascade on delete cascade deferrable initially deferred
 ) with (
@@ -135,7 +137,7 @@ create table public.task_dependencies (
   constraint dependent_of_owner foreign key (task_id, user_id)
     references public.tasks (id, user_id) on update cascade on delete cascade,
   constraint dependency_of_owner foreign key (depends_on, user_id)
-    references public.tasks (id, user_id) on update cascade on delete cascade deferrable initially deferred
+    references public.tasks (id, user_id) on update cascade on delete cascade
 );
 create index task_dependencies_by_task on public.task_dependencies (task_id, position);
 create index task_dependencies_by_user on public.task_dependencies (user_id);

@@ -287,24 +287,24 @@ def test_verbs_planned_while_the_queue_was_empty_read_no_full_table(rows: Rows, 
 
 
 def _live(session: Session) -> None:
-    """A task in the verbs that clients and holders use. It has no kin: foreign keys between tasks are checked at the
-    commit, by plans that are PostgreSQL's own."""
-    task_id = str(uuid4())
-    spec = {"id": task_id, "task_type": "single_image", "params": {}, "project_id": LOCAL_PROJECT}
-    session.plans_of("enqueue_tasks", p_tasks=Jsonb([spec]))
-    claim = session.claim(p_task_ids=[task_id], p_request_id="{fresh}")
-    holding = {"p_task_id": task_id, "p_claim_token": claim["claim_token"]}
+    """Two tasks, one after the other, in the verbs that clients and holders use."""
+    first, second = str(uuid4()), str(uuid4())
+    spec = {"task_type": "single_image", "params": {}, "project_id": LOCAL_PROJECT}
+    session.plans_of("enqueue_tasks", p_tasks=Jsonb([{**spec, "id": first}]))
+    session.plans_of("enqueue_tasks", p_tasks=Jsonb([{**spec, "id": second, "depends_on": [first]}]))
+    claim = session.claim(p_task_ids=[first], p_request_id="{fresh}")
+    holding = {"p_task_id": first, "p_claim_token": claim["claim_token"]}
     session.plans_of("dispatched_task", **holding, p_flow_run_id=str(uuid4()))
-    held = session.plans_of("start_task", p_task_id=task_id, p_attempt=1, p_worker_id="w")[1]
+    held = session.plans_of("start_task", p_task_id=first, p_attempt=1, p_worker_id="w")[1]
     holding["p_claim_token"] = held["claim_token"]
     session.plans_of("renew_task", **holding, p_tick=1)
     session.plans_of("fail_task", **holding, p_error="no", p_retry=True, p_delay=0)
-    holding["p_claim_token"] = session.claim(p_task_ids=[task_id])["claim_token"]
-    session.plans_of("release_task", **holding)
-    session.plans_of("cancel_task", p_task_id=task_id)
-    session.plans_of("retry_task", p_task_id=task_id)
-    holding["p_claim_token"] = session.claim(p_task_ids=[task_id])["claim_token"]
+    holding["p_claim_token"] = session.claim(p_task_ids=[first])["claim_token"]
     session.plans_of("complete_task", **holding)
+    holding = {"p_task_id": second, "p_claim_token": session.claim(p_task_ids=[second])["claim_token"]}
+    session.plans_of("release_task", **holding)
+    session.plans_of("cancel_task", p_task_id=second)
+    session.plans_of("retry_task", p_task_id=second)
 
 
 def test_counts_without_the_history_do_not_read_the_tasks(rows: Rows, session: Session) -> None:
