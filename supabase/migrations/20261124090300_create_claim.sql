@@ -211,7 +211,7 @@ begin
 end $$;
 
 -- Claims the next ready tasks of a priority, at most p_most: as many as stand side by side, so that none is taken before
--- an older one of these types. What claim_tasks does one by one, in two statements: ten cost what three cost there.
+-- an older one of these types. What claim_tasks does one by one, in two statements: ten cost what four cost there.
 create function private.claim_many(
   p_worker_id text, p_most integer, p_types text[], p_priority integer, p_low bigint, p_holder text, p_now timestamptz,
   p_lease double precision, p_start boolean, out ids uuid[], out claims json[], out were_requested boolean
