@@ -62,8 +62,9 @@ insert into private.queue (task_id, user_id, task_type, priority, order_key, pla
 insert into private.cursors values (0, 0) on conflict do nothing;
 """
 #: Cut out of the answer, since the product reads it in Python: to parse it in SQL costs the server 25 us a task.
-_CLAIM = """select substr(c::text, 19, 36) as id, left(split_part(c::text, '"claim_token" : "', 2), 36) as token
-  from public.claim_tasks('w' || :client_id, {arguments}) c \\gset
+_TOKEN = """left(split_part(c::text, '"claim_token" : "', 2), 36)"""
+_CLAIM = f"""select substr(c::text, 19, 36) as id, {_TOKEN} as token
+  from public.claim_tasks('w' || :client_id, {{arguments}}) c \\gset
 """
 _COMPLETE = "select public.complete_task(:id, :token, 'https://example.com/film.mp4');\n"
 _DISPATCHER = "p_task_types => array['travel_stitch', 'single_image'], p_request_id => gen_random_uuid()::text"
@@ -73,8 +74,8 @@ SCRIPTS = {
     "limit": "\\set id random(1, 100000)\nupdate private.reference set n = n + 1 where id = :id;\n",
     "rare type": _CLAIM.format(arguments="p_task_types => array['analysis']") + _COMPLETE,
     "rare user": _CLAIM.format(arguments=f"p_user_id => '{RARE_USER}'") + _COMPLETE,
-    "ten at a time": """select count(public.complete_task(substr(c::text, 18, 36),
-    left(split_part(c::text, '"claim_token" : "', 2), 36), 'https://example.com/film.mp4'))
+    "ten at a time": f"""select count(public.complete_task(substr(c::text, 18, 36), {_TOKEN},
+    'https://example.com/film.mp4'))
   from json_array_elements(public.claim_tasks('w' || :client_id, 10)) c;
 """,
 }
@@ -144,8 +145,8 @@ class Server:
             run_sql(self.owner, _PLACES.format(place=place, unmet=unmet, last=last))
 
     def empty(self) -> None:
-        run_sql(self.owner, "truncate public.tasks, private.claim_requests cascade")
-        run_sql(self.owner, "truncate private.cursors, private.latecomers")
+        beside = "private.claim_requests, private.cursors, private.latecomers"
+        run_sql(self.owner, f"truncate public.tasks, {beside} cascade")
 
     def settle(self, *databases: str) -> None:
         for url in (self.admin, *databases):

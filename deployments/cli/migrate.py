@@ -79,15 +79,15 @@ def _site(settings: Settings) -> SupabaseSite:
     return site
 
 
-def _missing(plan: Plan, files: LocalFiles) -> list[dict[str, str]]:
+def _missing(plan: Plan, files: LocalFiles) -> list[tuple[str, str]]:
     from deployments.migration.paths import texts_of
 
     found = ((row["id"], text) for row in plan.rows for text in texts_of(row) if files.misses(text))
-    return [{"id": task_id, "path": text} for task_id, text in dict.fromkeys(found)]
+    return list(dict.fromkeys(found))
 
 
-def _listed(pairs: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
-    return [{"id": task_id, "reason": why} for task_id, why in pairs]
+def _listed(pairs: Sequence[tuple[str, str]], told: str = "reason") -> list[dict[str, str]]:
+    return [{"id": task_id, told: text} for task_id, text in pairs]
 
 
 def _totals(source: Source) -> dict[str, Any]:
@@ -116,17 +116,17 @@ def _tell_plan(screen: Screen, source: Source, plan: Plan, files: LocalFiles) ->
             "held": list(source.held),
             "refused": _listed(plan.refused),
             "ended_on_the_way": _listed(plan.fell),
-            "missing_files": missing,
+            "missing_files": _listed(missing, "path"),
         }
     )
     screen.say(f"{len(plan.rows)} tasks and {len(found)} files would go; {len(source.held)} are being worked on.")
     _tell_each(screen, plan.refused, "cannot be imported")
     _tell_each(screen, plan.fell, "ends on the way")
-    _tell_each(screen, [(each["id"], each["path"]) for each in missing], "names a file that is not here")
+    _tell_each(screen, missing, "names a file that is not here")
     return ExitCode.OK
 
 
-def _tell(screen: Screen, plan: Plan, report: Report, missing: list[dict[str, str]]) -> ExitCode:
+def _tell(screen: Screen, plan: Plan, report: Report, missing: list[tuple[str, str]]) -> ExitCode:
     screen.document(
         {
             "imported": report.imported,
@@ -134,7 +134,7 @@ def _tell(screen: Screen, plan: Plan, report: Report, missing: list[dict[str, st
             "files": report.files,
             "refused": _listed(report.refused),
             "ended_on_the_way": _listed(plan.fell),
-            "missing_files": missing,
+            "missing_files": _listed(missing, "path"),
             "went_on": [{"from": was, "to": now, "tasks": n} for (was, now), n in sorted(report.went_on.items())],
             "differs": report.differs,
         }
@@ -142,7 +142,7 @@ def _tell(screen: Screen, plan: Plan, report: Report, missing: list[dict[str, st
     screen.say(f"Imported {report.imported} tasks and {report.files} files; {report.already} were there already.")
     _tell_each(screen, report.refused, "not imported")
     _tell_each(screen, plan.fell, "ended on the way")
-    _tell_each(screen, [(each["id"], each["path"]) for each in missing], "names a file that is not here")
+    _tell_each(screen, missing, "names a file that is not here")
     for (was, now), count in sorted(report.went_on.items()):
         screen.say(f"  {count} that came {was} are {now} there by now")
     for line in report.differs:
