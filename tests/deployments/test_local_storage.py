@@ -14,6 +14,7 @@ from supabase import Client, ClientOptions, create_client
 
 from deployments.local.stack import LocalSupabase
 from tests.supabase_stack import small_supabase as small_supabase
+from tests.waiting import until
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("supabase")]
 
@@ -193,7 +194,9 @@ def test_an_upload_that_is_cut_leaves_nothing(http: httpx.Client, small_supabase
     with pytest.raises(ConnectionError):
         http.post(f"/object/films/{name}", content=cut(), headers={"content-length": "200000"})
     assert http.get(f"/object/info/films/{name}").json()["statusCode"] == "404"
-    assert not list((small_supabase.folder / "uploads").glob("direct-*"))
+    uploads = small_supabase.folder / "uploads"
+    # The server notices the cut later than we do.
+    until(lambda: not list(uploads.glob("direct-*")), "the removal of what had come")
 
 
 def test_buckets_are_those_of_the_project_and_new_ones(small_supabase: LocalSupabase) -> None:

@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from tasks.intake import enqueue
 from tasks.media.images import write_image
 from tasks.media.probe import probe
 from tasks.travel import travel_spec
+from tests.waiting import until
 
 SMALL: dict[str, Any] = {"frames": [17], "overlaps": [4], "size": "256x144"}
 #: Long enough to be hit while it is generated, on a fast machine too.
@@ -76,8 +76,7 @@ class Lab:
                 if row.task_type == "travel_segment" and row.status is Status.IN_PROGRESS and (row.tick or 0) > 0
             ]
 
-        until(lambda: bool(now()), lambda: "no segment is being generated\n" + self.describe(travel))
-        return now()[0]
+        return until(now, lambda: "no segment is being generated\n" + self.describe(travel))[0]
 
     # Prefect, over its API
 
@@ -139,16 +138,6 @@ def _environment(process: psutil.Process) -> dict[str, str]:
         return dict(process.environ())
     except psutil.Error:
         return {}
-
-
-def until(condition: Callable[[], bool], describe: Callable[[], str], seconds: float = 90) -> None:
-    """Wait for other processes; a deadline, not a pace."""
-    pause = threading.Event()
-    for _ in range(int(seconds / 0.1)):
-        if condition():
-            return
-        pause.wait(0.1)
-    raise AssertionError(f"not within {seconds} s: {describe()}")
 
 
 def film_length(location: str | None) -> int:

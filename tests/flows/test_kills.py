@@ -9,7 +9,8 @@ import pytest
 
 from blocks.queue.model import Status, Task
 from deployments.settings import Settings
-from tests.flows.lab import LONG, Lab, Up, film_length, kill, until
+from tests.flows.lab import LONG, Lab, Up, film_length, kill
+from tests.waiting import until
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("lab")]
 

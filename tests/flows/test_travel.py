@@ -13,7 +13,8 @@ import pytest
 from blocks.queue.model import Status, Task, TaskSpec
 from tasks.media.video import read_frame
 from tasks.travel import travel_spec
-from tests.flows.lab import Lab, film_length, until
+from tests.flows.lab import Lab, film_length
+from tests.waiting import until
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("lab")]
 

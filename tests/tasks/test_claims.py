@@ -21,6 +21,7 @@ from blocks.queue.sqlite import SqliteQueue
 from tasks.claims import Hold, hold
 from tasks.errors import Stopped
 from tasks.heartbeat import LOST, Post, beat, first_line
+from tests.waiting import until
 
 Opener = Callable[[], TaskQueue]
 
@@ -34,16 +35,6 @@ def started(queue: TaskQueue, lease: float = 60.0) -> Claim:
     queue.enqueue(TaskSpec("single_image", {"prompt": "sea"}))
     [claim] = queue.claim("worker_test", start=True, lease=lease)
     return claim
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    """Wait for another process; a deadline, not a pace."""
-    gate = threading.Event()
-    for _ in range(int(seconds / 0.02)):
-        if condition():
-            return
-        gate.wait(0.02)
-    raise AssertionError(f"did not happen within {seconds} s: {what}")
 
 
 async def stopped(held: Hold) -> Stopped:
