@@ -18,6 +18,8 @@ from blocks.supabase.credentials import SupabaseCredentials
 
 #: The block document that flows load.
 WORKSPACE = "longtake"
+#: Longer than loading the largest model from a slow disk takes, during which nothing moves.
+STALL_SECONDS = 1800.0
 
 
 class Workspace(Block):
@@ -30,6 +32,9 @@ class Workspace(Block):
     storage: LocalFileStorage | SupabaseFileStorage = Field(description="Where inputs are read and outputs are stored.")
     engines: EngineChoice = Field(description="The engines that generate here.")
     work_dir: Path = Field(description="Scratch folder of this machine: finished clips wait here to be stored.")
+    stall_seconds: float = Field(
+        STALL_SECONDS, gt=0, description="A run without progress for so long is taken for hung, ended and tried again."
+    )
 
 
 def save_workspace(queue_path: Path, storage_root: Path, engine: str, work_dir: Path) -> None:

@@ -26,7 +26,7 @@ async def poll(period: float = 60.0, interval: float = 0.5) -> int:
     log, dispatched = get_run_logger(), 0
     ends = time.monotonic() + seconds_left(datetime.now(UTC), period)
     async with Site.open() as site, get_client() as client:
-        look = Look(Dispatcher(site.queue, client))
+        look = Look(Dispatcher(site.queue, client, site.engines))
         while True:
             try:
                 dispatched += await look_once(look)

@@ -19,7 +19,7 @@ from tasks.work import Site
 async def rescue(keep_days: float = 30.0) -> int:
     """Poll rescues too; this run does it when polling is down, and prunes. The number of claims that came back."""
     async with Site.open() as site, get_client() as client:
-        rescued = await rescue_once(Dispatcher(site.queue, client))
+        rescued = await rescue_once(Dispatcher(site.queue, client, site.engines))
         pruned = await asyncio.to_thread(prune_once, site.queue, site.storage, site.work_dir, timedelta(days=keep_days))
     get_run_logger().info("rescue_done rescued=%s pruned=%s", rescued, pruned)
     return rescued

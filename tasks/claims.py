@@ -10,15 +10,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Protocol
 
 from blocks.queue.model import Claim
 from blocks.queue.protocol import RUNNING_LEASE, TaskQueue
 from tasks.errors import Stopped
-from tasks.heartbeat import CANCELLED, Inbox, Post, Progress, beat, first_line
+from tasks.heartbeat import CANCELLED, GRACE, STALLED, Inbox, Post, Progress, beat, first_line
 
 _REPORT_EVERY = 0.5
+_LOST = "the claim was lost: another attempt may be running"
+_REASONS = {CANCELLED: "the task was cancelled", STALLED: "there was no progress for too long"}
 
 
 class _Beat(Protocol):
@@ -37,6 +39,9 @@ class Hold:
         self._on_stop: list[Callable[[], None]] = []
         self._reported = 0.0
         self._sealed = False
+        self._lock = threading.Lock()
+        self._computing = 0
+        self._end: Callable[[], None] | None = None
 
     def on_step(self, done: int, total: int) -> None:
         """Report `done` of `total` steps. Raises `Stopped` once the claim is gone: call it within every step."""
@@ -52,6 +57,27 @@ class Hold:
         """Call this (from another thread) when the claim is gone."""
         self._on_stop.append(call)
 
+    @contextlib.contextmanager
+    def computing(self) -> Iterator[None]:
+        """Around blocking work in a thread, which goes on when the coroutine that waits for it is cancelled."""
+        with self._lock:
+            self._computing += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._computing -= 1
+                end = self._end if not self._computing else None
+            if end:
+                end()
+
+    def _end_when_idle(self, end: Callable[[], None]) -> None:
+        """End the heartbeat, now or when the last thread comes back: until then it guards against one that hangs."""
+        with self._lock:
+            self._end = end if self._computing else None
+        if self._end is None:
+            end()
+
     def seal(self) -> None:
         """The body is about to give the claim up itself: that it is gone is no news any more."""
         self._sealed = True
@@ -59,18 +85,22 @@ class Hold:
     def _stop(self, what: str) -> None:
         if self._sealed:
             return
-        cancelled = what == CANCELLED
-        reason = "the task was cancelled" if cancelled else "the claim was lost: another attempt may be running"
-        self.stopped = Stopped(reason, cancelled=cancelled)
+        self.stopped = Stopped(_REASONS.get(what, _LOST), cancelled=what == CANCELLED)
         for call in self._on_stop:
             call()
 
 
 @contextlib.asynccontextmanager
-async def hold(queue: TaskQueue, claim: Claim, *, lease: float = RUNNING_LEASE) -> AsyncIterator[Hold]:
-    """Keep `claim` alive while the body runs. Completing or failing it is the body's last act, inside."""
+async def hold(
+    queue: TaskQueue, claim: Claim, *, lease: float = RUNNING_LEASE, stall: float | None = None, grace: float = GRACE
+) -> AsyncIterator[Hold]:
+    """Keep `claim` alive while the body runs. Completing or failing it is the body's last act, inside.
+
+    A body without progress for `stall` seconds is taken for hung: its attempt fails. A process that does not stop by
+    itself within `grace` seconds of losing its claim is killed.
+    """
     held = Hold(claim)
-    post = Post(claim.task.id, claim.attempt, claim.token, lease)
+    post = Post(claim.task.id, claim.attempt, claim.token, lease, stall, grace)
     address = queue.address()
     keeper: _Beat = _ThreadBeat(queue, post, held._stop) if address is None else _ProcessBeat(address, post, held._stop)
     held._beat = keeper
@@ -78,7 +108,7 @@ async def hold(queue: TaskQueue, claim: Claim, *, lease: float = RUNNING_LEASE) 
         yield held
     finally:
         held._beat = None
-        await asyncio.to_thread(keeper.end)
+        await asyncio.to_thread(held._end_when_idle, keeper.end)
 
 
 class _ThreadBeat:
@@ -122,14 +152,13 @@ class _ProcessBeat:
         while True:
             assert self._process.stdout
             said = self._process.stdout.readline().strip()
+            if said:
+                return self._tell(said)
             self._process.wait()
             with self._lock:
                 if self._ending:
-                    return
-                if said:
-                    break
+                    return None
                 self._process = self._start()
-        self._tell(said)
 
     def report(self, progress: Progress) -> None:
         line = json.dumps({"tick": progress.tick, "max_ticks": progress.max_ticks}) + "\n"

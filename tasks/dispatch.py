@@ -29,6 +29,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound, PrefectException, PrefectHTTPStatusError
 from prefect.states import Completed, Pending
 
+from blocks.engine import EngineChoice
 from blocks.queue.errors import QueueError, StaleClaim
 from blocks.queue.model import Claim, Outcome, Status, Task
 from blocks.queue.protocol import TaskQueue
@@ -48,9 +49,12 @@ _UNLIMITED = 10
 class Dispatcher:
     """Turns claims into flow runs through one Prefect client. `worker_id` names it in the queue."""
 
-    def __init__(self, queue: TaskQueue, client: PrefectClient, worker_id: str | None = None) -> None:
+    def __init__(
+        self, queue: TaskQueue, client: PrefectClient, engines: EngineChoice, worker_id: str | None = None
+    ) -> None:
         self.queue = queue
         self.client = client
+        self.engines = engines
         self.worker_id = worker_id or f"dispatcher_{socket.gethostname()}_{os.getpid()}"
         self._deployments: dict[str, UUID] = {}
 
@@ -124,7 +128,7 @@ class Dispatcher:
             parameters={"task_id": claim.task.id, "attempt": claim.attempt},
             idempotency_key=key,
             name=run_name(claim.task, claim.attempt),
-            tags=tags(claim.task, claim.attempt),
+            tags=tags(claim.task, claim.attempt, self.engines),
             parent_task_run_id=parent,
         )
 

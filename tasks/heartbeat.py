@@ -1,16 +1,18 @@
-"""Keep one claim alive while its body runs: renew the lease, carry progress, notice a cancel or a lost claim.
+"""Keep one claim alive while its body runs: renew the lease, carry progress, notice a cancel, a lost claim, a hang.
 
 It runs as a process of its own (`python -m tasks.heartbeat`), because native code that holds the interpreter lock
 stops every thread of the body's process. It lives exactly as long as the body's process: its standard input is a
 pipe from there, and end of file ends it, also after `kill -9`.
 
 Standard input, a JSON object a line: first the `Post`, then `{"tick": n, "max_ticks": m}`. Standard output: one
-line, `cancelled` or `lost`, and then nothing.
+line, `cancelled`, `lost` or `stalled`. A body that has not closed the pipe `grace` seconds after it is killed: it hangs
+where no exception reaches it, and nobody else would notice, since its worker sees a living process.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import queue as inboxes
 import signal
 import sys
@@ -25,7 +27,9 @@ from blocks.queue.errors import NotAllowed, QueueUnavailable, StaleClaim, Unknow
 from blocks.queue.model import Status
 from blocks.queue.protocol import RUNNING_LEASE, TaskQueue
 
-CANCELLED, LOST = "cancelled", "lost"
+CANCELLED, LOST, STALLED = "cancelled", "lost", "stalled"
+#: Seconds that a body has to stop by itself: a generation stops within a step. Cancelled to gone is 10 s at most.
+GRACE = 8.0
 #: How often the beat looks whether the queue changed; a cancel is noticed within this and a query.
 LOOK_EVERY = 0.5
 #: Progress is written at most this often.
@@ -40,6 +44,8 @@ class Post:
     attempt: int
     token: str
     lease: float = RUNNING_LEASE
+    stall: float | None = None  # seconds without progress after which the body is taken for hung
+    grace: float = GRACE
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +58,11 @@ Inbox = inboxes.SimpleQueue[Progress | None]  # None: the body has ended
 
 
 def beat(queue: TaskQueue, post: Post, inbox: Inbox, tell: Callable[[str], None]) -> None:
-    """Renew until the inbox says None or the claim is gone; in the latter case tell why."""
-    renewed = time.monotonic()
+    """Renew until the inbox says None or the claim is gone; in the latter case tell why.
+
+    A body without progress for `post.stall` seconds loses its claim: the attempt fails and is tried again.
+    """
+    renewed = moved = time.monotonic()
     pending: Progress | None = None
     seen: object = None  # unknown: what happened before this process was up is looked at first
     while True:
@@ -61,6 +70,7 @@ def beat(queue: TaskQueue, post: Post, inbox: Inbox, tell: Callable[[str], None]
             pending = inbox.get(timeout=LOOK_EVERY)
             if pending is None:
                 return None
+            moved = time.monotonic()
         except inboxes.Empty:
             pass
         since = time.monotonic() - renewed
@@ -73,6 +83,10 @@ def beat(queue: TaskQueue, post: Post, inbox: Inbox, tell: Callable[[str], None]
             if _renew(queue, post, pending).cancelled:
                 return tell(CANCELLED)
             renewed, pending = time.monotonic(), None
+            if post.stall is not None and renewed - moved > post.stall:
+                hung = f"It hung: there was no progress for {post.stall:g} s."
+                queue.fail(post.task_id, post.token, hung, retry=True)
+                return tell(STALLED)
         except (StaleClaim, UnknownTask):
             return tell(LOST)
         except (QueueUnavailable, NotAllowed):  # a key that has expired may be renewed yet
@@ -105,6 +119,7 @@ def main() -> None:
         for line in sys.stdin:
             inbox.put(Progress(**json.loads(line)))
         inbox.put(None)
+        inbox.put(None)  # one for the beat, one for who waits after it
 
     threading.Thread(target=read, daemon=True).start()
 
@@ -112,7 +127,22 @@ def main() -> None:
         sys.stdout.write(what + "\n")
         sys.stdout.flush()
 
-    beat(open_queue(opening["address"]), Post(**opening["post"]), inbox, tell)
+    body = os.getppid()
+    post = Post(**opening["post"])
+    beat(open_queue(opening["address"]), post, inbox, tell)
+    if not _has_ended(inbox, post.grace) and os.getppid() == body:
+        os.kill(body, signal.SIGKILL)
+
+
+def _has_ended(inbox: Inbox, within: float) -> bool:
+    """Whether the body closes the pipe in time. True at once if that is what ended the beat."""
+    deadline = time.monotonic() + within
+    try:
+        while inbox.get(timeout=max(0.0, deadline - time.monotonic())) is not None:
+            pass
+    except inboxes.Empty:
+        return False
+    return True
 
 
 if __name__ == "__main__":

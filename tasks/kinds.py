@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from typing import Literal
 
 from tasks.errors import InvalidInput
 from tasks.params.base import Params
@@ -20,6 +21,7 @@ class Kind:
     params: type[Params]
     pool: str
     aliases: tuple[str, ...] = ()
+    makes: Literal["video", "image"] | None = None  # by which of the site's engines
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -33,11 +35,11 @@ class Kind:
 
 KINDS = (
     Kind("travel_orchestrator", TravelParams, CONTROL),
-    Kind("travel_segment", SegmentParams, GPU),
+    Kind("travel_segment", SegmentParams, GPU, makes="video"),
     Kind("travel_stitch", StitchParams, CPU),
-    Kind("single_image", ImageParams, GPU),
-    Kind("generate_video", ClipParams, GPU, aliases=("wgp",)),
-    Kind("interpolate_images", InterpolateParams, GPU, aliases=("rife_interpolate_images",)),
+    Kind("single_image", ImageParams, GPU, makes="image"),
+    Kind("generate_video", ClipParams, GPU, aliases=("wgp",), makes="video"),
+    Kind("interpolate_images", InterpolateParams, GPU, aliases=("rife_interpolate_images",), makes="video"),
     Kind("extract_frame", FrameParams, CPU),
     Kind("join_clips", JoinParams, GPU),
 )

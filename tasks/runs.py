@@ -61,8 +61,8 @@ async def perform_ending(site: Site, task_id: str, attempt: int, body: Ending) -
         except (StaleClaim, UnknownTask) as gone:
             log.info("run_superseded task_id=%s attempt=%s reason=%s", task_id, attempt, gone)
             return Completed(name="Superseded", message=f"Nothing to do: {gone}")
-        dispatcher = Dispatcher(site.queue, client)
-        async with hold(site.queue, claim) as held:
+        dispatcher = Dispatcher(site.queue, client, site.engines)
+        async with hold(site.queue, claim, stall=site.stall_seconds) as held:
             work = Work(claim.task, attempt, site, held, dispatcher, log)
             return await _conclude(work, claim, body)
 

@@ -17,7 +17,7 @@ from blocks.queue.errors import QueueUnavailable, UnknownTask
 from blocks.queue.model import Outcome, Task
 from blocks.queue.protocol import RUNNING_LEASE, TaskQueue
 from blocks.storage.protocol import Storage
-from blocks.workspace import WORKSPACE, Workspace
+from blocks.workspace import STALL_SECONDS, WORKSPACE, Workspace
 from tasks.claims import Hold
 from tasks.dispatch import Dispatcher
 from tasks.errors import InvalidInput
@@ -46,6 +46,7 @@ class Site:
     storage: Storage
     engines: EngineChoice
     work_dir: Path
+    stall_seconds: float = STALL_SECONDS
 
     @staticmethod
     @contextlib.asynccontextmanager
@@ -53,7 +54,7 @@ class Site:
         workspace = cast(Workspace, await Workspace.aload(WORKSPACE))
         queue = await asyncio.to_thread(workspace.queue.open)
         try:
-            yield Site(queue, workspace.storage.open(), workspace.engines, workspace.work_dir)
+            yield Site(queue, workspace.storage.open(), workspace.engines, workspace.work_dir, workspace.stall_seconds)
         finally:
             await asyncio.to_thread(queue.close)
 
@@ -98,7 +99,12 @@ class Work:
 
     async def compute(self, body: Callable[A, R], *args: A.args, **kwargs: A.kwargs) -> R:
         """Run blocking work in a thread, so that signals and other coroutines are served meanwhile."""
-        return await asyncio.to_thread(body, *args, **kwargs)
+
+        def run() -> R:
+            with self.held.computing():
+                return body(*args, **kwargs)
+
+        return await asyncio.to_thread(run)
 
 
 async def persist(verb: Callable[A, R], *args: A.args, **kwargs: A.kwargs) -> R:

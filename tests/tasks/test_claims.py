@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import queue as inboxes
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,12 +17,12 @@ import pytest
 
 from blocks.queue.errors import NotAllowed
 from blocks.queue.memory import MemoryQueue
-from blocks.queue.model import Claim, TaskSpec
+from blocks.queue.model import Claim, Status, TaskSpec
 from blocks.queue.protocol import TaskQueue
 from blocks.queue.sqlite import SqliteQueue
 from tasks.claims import Hold, hold
 from tasks.errors import Stopped
-from tasks.heartbeat import LOST, Post, beat, first_line
+from tasks.heartbeat import LOST, STALLED, Post, beat, first_line
 from tests.waiting import until
 
 Opener = Callable[[], TaskQueue]
@@ -161,3 +163,65 @@ def test_a_busy_interpreter_lock_does_not_stop_the_renewal(tmp_path: Path) -> No
     until(renewed_twice, "two renewals without a word from the body")
     holder.stdin.close()
     assert holder.wait(10) == 0
+
+
+class TestAHang:
+    def test_a_body_without_progress_loses_its_claim_and_the_task_is_tried_again(self, queue: TaskQueue) -> None:
+        claim = started(queue, lease=0.3)
+        said: list[str] = []
+        beat(queue, Post(claim.task.id, 1, claim.token, lease=0.3, stall=0.2), inboxes.SimpleQueue(), said.append)
+        row = queue.get(claim.task.id)
+        assert (said, row.status, row.error_message) == (
+            [STALLED],
+            Status.QUEUED,
+            "It hung: there was no progress for 0.2 s.",
+        )
+
+    async def test_progress_keeps_a_slow_body_alive(self, queue: TaskQueue) -> None:
+        claim = started(queue, lease=0.6)
+        async with hold(queue, claim, lease=0.6, stall=1.0) as held:
+            begun = time.monotonic()
+            while time.monotonic() - begun < 2:
+                held.on_step(1, 9)
+                await asyncio.sleep(0.1)
+        assert held.stopped is None
+
+    async def test_a_thread_that_outlives_its_run_keeps_the_guard(self, tmp_path: Path) -> None:
+        queue = SqliteQueue(tmp_path / "queue.db")
+        go_on = threading.Event()
+        async with hold(queue, started(queue)) as held:
+            guard = held._beat._process  # type: ignore[union-attr]
+
+            def compute() -> None:
+                with held.computing():
+                    go_on.wait()
+
+            thread = threading.Thread(target=compute)
+            thread.start()
+        assert guard.poll() is None
+        go_on.set()
+        thread.join()
+        until(lambda: guard.poll() == 0, "the heartbeat's end")
+
+    def test_a_body_that_does_not_stop_is_killed(self, tmp_path: Path) -> None:
+        """It holds the interpreter lock for ever, as a native call may: no exception and no signal handler runs."""
+        SqliteQueue(tmp_path / "queue.db").enqueue(TaskSpec("single_image", {"prompt": "sea"}))
+        body = subprocess.run([sys.executable, "-c", HANGING_BODY, str(tmp_path / "queue.db")], timeout=60, check=False)
+        assert body.returncode == -signal.SIGKILL
+        (row,) = SqliteQueue(tmp_path / "queue.db").list()
+        assert (row.status, row.attempts) == (Status.QUEUED, 1)
+
+
+HANGING_BODY = """
+import asyncio, ctypes, sys
+from blocks.queue.sqlite import SqliteQueue
+from tasks.claims import hold
+
+async def main():
+    queue = SqliteQueue(sys.argv[1])
+    [claim] = queue.claim("worker_test", start=True, lease=0.6)
+    async with hold(queue, claim, lease=0.6, stall=0.5, grace=0.5):
+        ctypes.PyDLL(None).sleep(600)
+
+asyncio.run(main())
+"""

@@ -13,6 +13,7 @@ import respx
 from prefect.client.orchestration import PrefectClient
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
+from blocks.engine import EngineChoice
 from blocks.queue.memory import MemoryQueue
 from blocks.queue.model import Status, Task, TaskSpec
 from tasks.dispatch import UNREACHABLE, Dispatcher, settle_run
@@ -87,7 +88,7 @@ async def dispatcher(prefect: FakePrefect, queue: MemoryQueue) -> AsyncIterator[
     # Prefect's client tries again by itself, with pauses; what we do afterwards is the subject here.
     with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
         async with PrefectClient(API) as client:
-            yield Dispatcher(queue, client, "dispatcher_test")
+            yield Dispatcher(queue, client, EngineChoice(), "dispatcher_test")
 
 
 def enqueue(queue: MemoryQueue, count: int = 1) -> list[Task]:
