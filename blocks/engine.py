@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from prefect.blocks.core import Block
 from pydantic import Field
 
@@ -16,3 +18,25 @@ class EngineChoice(Block):
     image: str = Field("sketch", description="Engine for single images: `sketch` needs no weights and no GPU.")
     video_model: str = Field("", description="Model the video engine loads when a task names none; empty: its default.")
     image_model: str = Field("", description="Model the image engine loads when a task names none; empty: its default.")
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = Field(
+        "auto", description="Numbers that models compute with; auto: bfloat16 on a GPU, float32 on a CPU."
+    )
+    device: str = Field("auto", description="Where models run: auto, cuda, cuda:1, mps or cpu.")
+    offload: Literal["none", "model", "sequential"] = Field(
+        "none",
+        description="What waits in the CPU's memory while it is not used: nothing, whole parts of a model, or every "
+        "layer. Saves GPU memory and costs time; out of memory, it is turned on by itself.",
+    )
+    vae_tiling: bool = Field(
+        default=False, description="Encode and decode large pictures in tiles: saves memory, may leave faint seams."
+    )
+    vae_slicing: bool = Field(default=False, description="Encode and decode the pictures of a batch one by one.")
+    cache: Literal["none", "first_block", "taylorseer", "pyramid"] = Field(
+        "none", description="Reuse what hardly changes from step to step: faster, and the pictures change a little."
+    )
+    compile: bool = Field(
+        default=False,
+        description="Compile a model's blocks at their first use: minutes then, faster afterwards. A run stops between "
+        "steps only.",
+    )
+    offline: bool = Field(default=False, description="Use only models that are on this machine already.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,10 @@ from tasks.generation import (
     last_frames,
     make_clip,
     make_image,
+    setup_of,
     size_for,
 )
+from tasks.loras import fetch_loras
 from tasks.media.images import fit, read_image, write_image
 from tasks.media.probe import VideoInfo
 from tasks.media.video import read_frame
@@ -34,11 +36,13 @@ _CONTEXT = 8
 
 
 def video_maker(work: Work, model: str | None = None) -> Maker:
-    return Maker(work.site.engines.video, model or work.site.engines.video_model)
+    engines = work.site.engines
+    return Maker(engines.video, model or engines.video_model, setup_of(engines))
 
 
 def image_maker(work: Work, model: str | None = None) -> Maker:
-    return Maker(work.site.engines.image, model or work.site.engines.image_model)
+    engines = work.site.engines
+    return Maker(engines.image, model or engines.image_model, setup_of(engines))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +60,8 @@ async def generate_image(work: Work, params: ImageParams) -> Made:
     maker, seed = image_maker(work, params.model), chosen_seed(params.seed)
     size = size_for(maker, params.resolution)
     references = [await work.compute(anchor, await work.fetch(path), size) for path in params.image_refs_paths[:1]]
-    request = _request(params, size, frames=1, seed=seed, start=references[0] if references else None)
+    loras = await fetch_loras(work, params.additional_loras)
+    request = _request(params, size, frames=1, seed=seed, start=references[0] if references else None, loras=loras)
     recipe = {"engine": maker.engine, "params": dict(work.task.params)}
     path, _ = await work.compute(
         work.folder.made_once, "image.png", recipe, lambda out: make_image(maker, request, out, work.held.on_step)
@@ -72,7 +77,8 @@ async def generate_clip(work: Work, params: ClipParams) -> Made:
     start, context = await _clip_start(work, params, size, seed)
     end = await _picture(work, params.image_end_paths, size)
     frames = frames_for(maker, params.length)
-    request = _request(params, size, frames=frames, seed=seed, start=start, end=end, context=context)
+    loras = await fetch_loras(work, params.additional_loras)
+    request = _request(params, size, frames=frames, seed=seed, start=start, end=end, context=context, loras=loras)
     return await _clip(work, Clip(maker, request, params.fps), "clip.mp4", seed)
 
 
@@ -132,6 +138,7 @@ def _request(
     start: Frame | None = None,
     end: Frame | None = None,
     context: Sequence[Frame] = (),
+    loras: Mapping[str, float] | None = None,
 ) -> Request:
     options = {"steps": params.steps, "guidance_scale": params.guidance_scale, "flow_shift": params.flow_shift}
     return Request(
@@ -143,7 +150,7 @@ def _request(
         start=start,
         end=end,
         context=context,
-        loras=params.additional_loras,
+        loras=loras or {},
         options={name: value for name, value in options.items() if value is not None},
     )
 

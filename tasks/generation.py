@@ -8,8 +8,10 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
-from tasks.engines.protocol import Capabilities, Frame, OnStep, Request
+from blocks.engine import EngineChoice
+from tasks.engines.protocol import DEFAULT_SETUP, Capabilities, Frame, OnStep, Request, Setup
 from tasks.engines.registry import capabilities, engine
+from tasks.engines.store import SHARED
 from tasks.errors import InvalidInput
 from tasks.media.colour import adjust, match_to_anchors
 from tasks.media.encoding import VideoSpec, frame_rate
@@ -32,19 +34,21 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Maker:
-    """An engine and the model it should have loaded; an empty model means the engine's default."""
+    """An engine, the model it should have loaded (empty: the engine's default), and how it runs here."""
 
     engine: str
     model: str = ""
+    setup: Setup = DEFAULT_SETUP
 
     @property
     def capabilities(self) -> Capabilities:
         return capabilities(self.engine)
 
     def frames(self, request: Request, on_step: OnStep) -> Iterator[Frame]:
-        ready = engine(self.engine)
-        ready.load(self.model or self.capabilities.default_model)
-        return ready.generate(request, on_step)
+        """Refuses what it can before a model is loaded; a model that this process has loaded is used again."""
+        model = self.model or self.capabilities.default_model
+        engine(self.engine).check(model, request)
+        return SHARED.get(self.engine, model, self.setup).generate(request, on_step)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +57,19 @@ class Clip:
     request: Request
     fps: float
     finish: Finish = field(default_factory=Finish)
+
+
+def setup_of(choice: EngineChoice) -> Setup:
+    return Setup(
+        dtype=choice.dtype,
+        device=choice.device,
+        offload=choice.offload,
+        vae_tiling=choice.vae_tiling,
+        vae_slicing=choice.vae_slicing,
+        cache=choice.cache,
+        compile=choice.compile,
+        offline=choice.offline,
+    )
 
 
 def make_clip(clip: Clip, out: Path, on_step: OnStep) -> VideoInfo:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from blocks.queue.model import Task
 from blocks.storage.protocol import Stored
 from tasks import story
+from tasks.clips import video_maker
 from tasks.engines.protocol import Frame, Request
 from tasks.errors import InvalidInput
 from tasks.files import store
 from tasks.generation import Clip, Finish, Maker, anchor, conformed, last_frames, make_clip
+from tasks.loras import fetch_loras
 from tasks.media.contact_sheet import contact_sheet
 from tasks.media.encoding import frame_rate
 from tasks.media.stitch import StitchReport, stitch
@@ -26,29 +29,31 @@ from tasks.work import Work
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What a segment starts from and goes to. `source` names the predecessor's file, if any."""
+    """What a segment starts from and goes to, and the files of its LoRAs. `source`: the predecessor's file, if any."""
 
     start: Frame | None
     end: Frame | None
     context: tuple[Frame, ...] = ()
     source: str | None = None
+    loras: Mapping[str, float] = field(default_factory=dict)
 
 
 @step("fetch anchors")
 async def fetch_conditions(work: Work, travel: TravelDetails, params: SegmentParams) -> Conditions:
-    """The two anchors, and for a chained segment the last frames of what comes before."""
+    """The two anchors, for a chained segment the last frames of what comes before, and the LoRAs."""
     size = parse_size(params.parsed_resolution_wh)
     start, end = travel.anchors(params.segment_index)
     first = await _anchor(work, start, size) if start else None
     last = await _anchor(work, end, size) if end else None
+    loras = await fetch_loras(work, params.additional_loras)
     before = await _predecessor(work, travel, params)
     if before is None:
-        return Conditions(first, last)
+        return Conditions(first, last, loras=loras)
     path = await work.fetch(before)
     context = await work.compute(last_frames, path, max(1, params.frame_overlap_from_previous), size)
     # A video that is continued ends where this segment starts; it has no anchor of its own there.
     first = first if first is not None else context[-1]
-    return Conditions(first, last, context if params.frame_overlap_from_previous else (), before)
+    return Conditions(first, last, context if params.frame_overlap_from_previous else (), before, loras)
 
 
 async def _anchor(work: Work, location: str, size: tuple[int, int]) -> Frame:
@@ -85,7 +90,7 @@ def segment_clip(maker: Maker, travel: TravelDetails, params: SegmentParams, giv
         start=given.start,
         end=given.end,
         context=given.context,
-        loras=params.additional_loras,
+        loras=given.loras,
         options={name: value for name, value in options.items() if value is not None},
     )
     finish = Finish(match_anchors=travel.colour_match_videos, idr_at=tuple(params.idr_at))
@@ -103,7 +108,7 @@ async def generate_segment(
     work: Work, orchestrator: Task, travel: TravelDetails, params: SegmentParams, given: Conditions
 ) -> tuple[Path, bool]:
     """(the segment's file, whether it was generated now); a file that an earlier attempt finished is used again."""
-    maker = Maker(work.site.engines.video, params.model_name or work.site.engines.video_model)
+    maker = video_maker(work, params.model_name)
     clip = segment_clip(maker, travel, params, given)
     recipe = {
         "engine": maker.engine,

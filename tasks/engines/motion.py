@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from tasks.engines.morph import Morph, Warp, push_field
-from tasks.engines.protocol import Capabilities, EngineError, Frame, OnStep, Request
+from tasks.engines.protocol import DEFAULT_SETUP, Capabilities, EngineError, Frame, OnStep, Request, Setup
 
 SIDES = (64, 4096)
 MOST_FRAMES = 100_000
@@ -24,9 +24,18 @@ class MotionEngine:
     name = "motion"
     capabilities = Capabilities(default_model="flow", needs_anchor=True)
 
-    def load(self, model: str) -> None:
+    def check(self, model: str, request: Request) -> None:  # noqa: ARG002 (its only model)
+        _check(request, self.capabilities)
+
+    def weigh(self, model: str, setup: Setup) -> int:  # noqa: ARG002 (there are no weights)
+        return 0
+
+    def load(self, model: str, setup: Setup = DEFAULT_SETUP) -> None:  # noqa: ARG002
         if model not in ("", self.capabilities.default_model):
             raise EngineError(f"The motion engine has no model {model!r}, only {self.capabilities.default_model!r}.")
+
+    def size(self) -> int:
+        return 0
 
     def unload(self) -> None:
         """There is nothing to let go of."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,28 @@ class EngineError(Exception):
 
 class EngineOutOfMemory(EngineError):
     """Every rung of the memory ladder was tried; a later attempt on a freer machine may succeed."""
+
+
+class ModelUnavailable(Exception):
+    """The model could not be fetched now. No `EngineError`: asking again later may help."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How the operator wants models to run on this machine. It never changes what a request asks for.
+
+    `dtype`, `cache`, `compile` and the seams of `vae_tiling` in large pictures may change pixels a little; the others
+    trade time for memory. An engine without weights ignores all of it.
+    """
+
+    dtype: Literal["auto", "float32", "float16", "bfloat16"] = "auto"  # auto: bfloat16 on a GPU, float32 on a CPU
+    device: str = "auto"  # auto: cuda, mps or cpu, the first there is; or a torch device such as "cuda:1"
+    offload: Literal["none", "model", "sequential"] = "none"
+    vae_tiling: bool = False
+    vae_slicing: bool = False
+    cache: Literal["none", "first_block", "taylorseer", "pyramid"] = "none"
+    compile: bool = False
+    offline: bool = False  # only what is on this machine: nothing is downloaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +63,8 @@ class Request:
     """One clip or one image (`frames == 1`, no anchors needed). Sizes in pixels, already on the engine's grid.
 
     `start` and `end` are anchors of the request's size; `context` holds the predecessor's last frames when chained,
-    oldest first: the clip begins with their continuation. `options` carries steps, guidance_scale, flow_shift.
+    oldest first: the clip begins with their continuation. `loras` are verified local files and their strengths.
+    `options` carries steps, guidance_scale, flow_shift and, for images with a start, strength.
     """
 
     width: int
@@ -57,19 +80,40 @@ class Request:
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
+DEFAULT_SETUP = Setup()
+
+
 class Engine(Protocol):
     name: str
     capabilities: Capabilities
 
-    def load(self, model: str) -> None:
-        """Make `model` ready; a second call with the same model is free."""
+    def check(self, model: str, request: Request) -> None:
+        """Raises `EngineError` for what can be refused without loading anything: sizes, lengths, missing pictures."""
         ...
 
-    def generate(self, request: Request, on_step: OnStep) -> Iterator[Frame]:
-        """Yield exactly `request.frames` frames. With anchors, the first and the last equal them.
+    def weigh(self, model: str, setup: Setup) -> int:
+        """Bytes that the model will take once loaded; 0 where nothing is known before. Nothing is downloaded."""
+        ...
 
-        Raises `EngineError` before any work for a request it cannot honour. Same request, same frames.
+    def load(self, model: str, setup: Setup = DEFAULT_SETUP) -> None:
+        """Make `model` ready; a second call with the same model and setup is free.
+
+        Raises `EngineError` where it cannot be had or trusted, `EngineOutOfMemory` where it does not fit.
         """
         ...
 
-    def unload(self) -> None: ...
+    def size(self) -> int:
+        """Bytes of the loaded weights, 0 without any."""
+        ...
+
+    def generate(self, request: Request, on_step: OnStep) -> Iterator[Frame]:
+        """Yield exactly `request.frames` frames. With anchors, the clip begins and ends on them.
+
+        Without weights they are equal to the anchors; a diffusion model comes as near as it can. Raises `EngineError`
+        before any work for a request it cannot honour. Same request, same frames. What `on_step` raises ends it.
+        """
+        ...
+
+    def unload(self) -> None:
+        """Let go of the model, so that its memory can be collected. The engine can be loaded again."""
+        ...

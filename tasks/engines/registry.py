@@ -14,6 +14,8 @@ GROUP = "longtake.engines"
 BUILTIN = {
     "motion": "tasks.engines.motion:MotionEngine",
     "sketch": "tasks.engines.sketch:SketchEngine",
+    "wan": "tasks.engines.wan:WanEngine",
+    "image": "tasks.engines.image:ImageEngine",
 }
 
 

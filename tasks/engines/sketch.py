@@ -21,7 +21,7 @@ from tasks.engines.painting.noise import generator
 from tasks.engines.painting.scene import read_prompt
 from tasks.engines.painting.sky import paint_sky
 from tasks.engines.painting.water import paint_water
-from tasks.engines.protocol import Capabilities, EngineError, Frame, OnStep, Request
+from tasks.engines.protocol import DEFAULT_SETUP, Capabilities, EngineError, Frame, OnStep, Request, Setup
 
 SIDES = (16, 4096)
 HORIZON = 0.56
@@ -46,9 +46,18 @@ class SketchEngine:
         default_model="landscape",
     )
 
-    def load(self, model: str) -> None:
+    def check(self, model: str, request: Request) -> None:  # noqa: ARG002 (its only model)
+        _check(request)
+
+    def weigh(self, model: str, setup: Setup) -> int:  # noqa: ARG002 (there are no weights)
+        return 0
+
+    def load(self, model: str, setup: Setup = DEFAULT_SETUP) -> None:  # noqa: ARG002
         if model not in ("", self.capabilities.default_model):
             raise EngineError(f"The sketch engine has no model {model!r}, only {self.capabilities.default_model!r}.")
+
+    def size(self) -> int:
+        return 0
 
     def unload(self) -> None:
         """There is nothing to let go of."""
