@@ -23,6 +23,8 @@ check: $(VENV)/dev  ## Lint, formatting, types, import contracts
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/hadolint deployments/images/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deployments/compose/compose.yaml
 	cd supabase/functions && $(CURDIR)/$(BIN)/deno task check
 
 format: $(VENV)/dev  ## Format the code and correct what can be corrected

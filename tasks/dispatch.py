@@ -33,7 +33,7 @@ from blocks.engine import EngineChoice
 from blocks.queue.errors import QueueError, StaleClaim
 from blocks.queue.model import Claim, Outcome, Status, Task
 from blocks.queue.protocol import TaskQueue
-from tasks.kinds import CONTROL, find_kind, is_known, types_of
+from tasks.kinds import CONTROL, STAND_INS, find_kind, is_known, types_of
 from tasks.labels import TAG, run_name, tags
 
 log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Dispatcher:
     async def fill(self, pool: str) -> int:
         """Claim and dispatch what `pool` has room for; the number dispatched."""
         room = await self.room(pool)
-        return await self._claim_and_start(room, types_of(pool)) if room > 0 else 0
+        return await self._claim_and_start(pool, room) if room > 0 else 0
 
     async def start_ready(self, task_ids: Iterable[str], *, leaving: str | None = None) -> int:
         """Dispatch those of these tasks that are ready and have room; `leaving`: a pool whose slot is about to free."""
@@ -70,15 +70,20 @@ class Dispatcher:
             return 0
         started = 0
         tasks = [task for task in await asyncio.to_thread(self._read, wanted) if is_known(task.task_type)]
-        for pool in sorted({find_kind(task.task_type).pool for task in tasks}):
-            room = await self.room(pool) + (1 if pool == leaving else 0)
+        for pool in sorted({pool for task in tasks for pool in find_kind(task.task_type).pools}):
+            room = await self.room(pool, leaving=1 if pool == leaving else 0)
             if room > 0:
-                started += await self._claim_and_start(room, types_of(pool), wanted)
+                started += await self._claim_and_start(pool, room, wanted)
         return started
 
-    async def room(self, pool: str) -> int:
-        """Free slots of a pool: its limit minus what is on its way. Zero while no worker serves it."""
-        found = await self.client.read_work_pool(pool)
+    async def room(self, pool: str, leaving: int = 0) -> int:
+        """Free slots of a pool: its limit minus what is on its way and not `leaving`. 0 without a worker."""
+        try:
+            found = await self.client.read_work_pool(pool)
+        except ObjectNotFound:
+            if pool in STAND_INS:  # a server that an older version set up
+                return 0
+            raise
         if found.is_paused or (found.status is not None and found.status.value != "READY"):
             return 0
         limit = _UNLIMITED if found.concurrency_limit is None else found.concurrency_limit
@@ -90,7 +95,7 @@ class Dispatcher:
             work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[pool])),
         )
         # A pool so small that the reserve would leave nothing still moves one run at a time.
-        return max(1, limit - _RESERVED.get(pool, 0)) - on_their_way
+        return max(1, limit - _RESERVED.get(pool, 0)) - on_their_way + leaving
 
     async def placeholder(self, parent_run: UUID, child: Task, attempt: int, state: State[Any] | None = None) -> UUID:
         """The node of a child in its orchestrator's graph: the same one each time it is asked for."""
@@ -109,10 +114,9 @@ class Dispatcher:
             state = done if child.status is Status.COMPLETE else None
             await self.placeholder(parent_run, child, max(1, child.attempts), state)
 
-    async def start(self, claim: Claim) -> FlowRun:
+    async def start(self, claim: Claim, pool: str) -> FlowRun:
         """Start the run of one claim; the same claim again finds the same run."""
-        kind = find_kind(claim.task.task_type)
-        deployment = await self._deployment(kind.deployment)
+        deployment = await self._deployment(find_kind(claim.task.task_type).deployment_in(pool))
         parent = await self._parent_node(claim)
         key = f"task:{claim.task.id}:{claim.attempt}"
         run = await self._create(deployment, claim, key, parent)
@@ -152,13 +156,14 @@ class Dispatcher:
             self._deployments[name] = (await self.client.read_deployment_by_name(name)).id
         return self._deployments[name]
 
-    async def _claim_and_start(self, room: int, types: tuple[str, ...], ids: tuple[str, ...] | None = None) -> int:
+    async def _claim_and_start(self, pool: str, room: int, ids: tuple[str, ...] | None = None) -> int:
+        types, request = types_of(pool), str(uuid4())
         claims = await asyncio.to_thread(
-            self.queue.claim, self.worker_id, limit=room, task_types=types, task_ids=ids, request_id=str(uuid4())
+            self.queue.claim, self.worker_id, limit=room, task_types=types, task_ids=ids, request_id=request
         )
         for index, claim in enumerate(claims):
             try:
-                await self._start_and_note(claim)
+                await self._start_and_note(claim, pool)
             except UNREACHABLE as error:
                 log.warning("dispatch_failed task_id=%s attempt=%s error=%s", claim.task.id, claim.attempt, error)
                 await self._release(claims[index:])
@@ -170,8 +175,8 @@ class Dispatcher:
             with contextlib.suppress(StaleClaim):  # Prefect kept us waiting until the lease was over
                 await asyncio.to_thread(self.queue.release, claim.task.id, claim.token)
 
-    async def _start_and_note(self, claim: Claim) -> None:
-        run = await self.start(claim)
+    async def _start_and_note(self, claim: Claim, pool: str) -> None:
+        run = await self.start(claim, pool)
         with contextlib.suppress(StaleClaim):  # the run was faster and has taken the claim over, with its own id
             await asyncio.to_thread(self.queue.dispatched, claim.task.id, claim.token, str(run.id))
         log.info("task_dispatched task_id=%s attempt=%s flow_run_id=%s", claim.task.id, claim.attempt, run.id)

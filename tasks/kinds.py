@@ -11,8 +11,11 @@ from tasks.params.base import Params
 from tasks.params.clips import ClipParams, FrameParams, ImageParams, InterpolateParams, JoinParams
 from tasks.params.travel import SegmentParams, StitchParams, TravelParams
 
-CONTROL, CPU, GPU = "control", "cpu", "gpu"
+CONTROL, CPU, GPU, GPU_DOCKER = "control", "cpu", "gpu", "gpu-docker"
 POOLS = (CONTROL, CPU, GPU)
+#: A pool that can do the tasks of another, by deployments of its own. Which of the two works is decided by which has a
+#: worker; with one in each, both do.
+STAND_INS = {GPU_DOCKER: GPU}
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,15 @@ class Kind:
     def deployment(self) -> str:
         """Prefect's "flow/deployment": file, flow and deployment have one name."""
         return f"{self.task_type}/{self.task_type}"
+
+    def deployment_in(self, pool: str) -> str:
+        """As `deployment`; in a stand-in's pool it is named after the flow and what it runs in."""
+        return self.deployment if pool == self.pool else f"{self.deployment}-{pool.rpartition('-')[2]}"
+
+    @property
+    def pools(self) -> tuple[str, ...]:
+        """Its own, then those that stand in."""
+        return (self.pool, *(pool for pool, other in STAND_INS.items() if other == self.pool))
 
 
 KINDS = (
@@ -57,7 +69,7 @@ def find_kind(task_type: str) -> Kind:
 
 
 def types_of(pool: str) -> tuple[str, ...]:
-    return tuple(name for kind in KINDS if kind.pool == pool for name in kind.names)
+    return tuple(name for kind in KINDS if pool in kind.pools for name in kind.names)
 
 
 def is_known(task_type: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from blocks.queue.protocol import TaskQueue
 from tasks.dispatch import Dispatcher
-from tasks.kinds import POOLS, find_kind, is_known
+from tasks.kinds import find_kind, is_known
 from tasks.rescue import rescue_once
 
 #: Leases and run states are compared this often; a look at the queue alone is much cheaper.
@@ -29,8 +29,10 @@ async def look_once(look: Look) -> int:
         await rescue_once(look.dispatcher)
         look.rescued_at = time.monotonic()
     ready = await asyncio.to_thread(look.dispatcher.queue.ready_by_type)
-    wanted = {find_kind(name).pool for name, number in ready.items() if number and is_known(name)}
-    return sum([await look.dispatcher.fill(pool) for pool in POOLS if pool in wanted])
+    kinds = [find_kind(name) for name, number in ready.items() if number and is_known(name)]
+    # Own pools come before stand-ins of theirs: a warm worker is the faster one.
+    wanted = dict.fromkeys([*(kind.pool for kind in kinds), *(pool for kind in kinds for pool in kind.pools)])
+    return sum([await look.dispatcher.fill(pool) for pool in wanted])
 
 
 async def wait_for_change(queue: TaskQueue, at_most: float) -> None:

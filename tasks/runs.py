@@ -10,6 +10,7 @@ from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.exceptions import TerminationSignal
 from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
@@ -86,8 +87,14 @@ async def _conclude(work: Work, claim: Claim, body: Ending) -> State[Any]:
     if outcome.task.status is Status.COMPLETE:
         work.folder.remove()
     await story.travel_progress(work.dispatcher.client, queue, outcome.task)
-    await follow_up(work.dispatcher, outcome, leaving=find_kind(claim.task.task_type).pool)
+    await follow_up(work.dispatcher, outcome, leaving=_pool_of_this_run() or find_kind(claim.task.task_type).pool)
     return Completed(message=outcome.task.output_location or f"{outcome.task.status}")
+
+
+def _pool_of_this_run() -> str | None:
+    """Whose slot is about to be free; None outside a pool."""
+    context = FlowRunContext.get()
+    return context.flow_run.work_pool_name if context and context.flow_run else None
 
 
 async def _stoppable(work: Work, body: Ending) -> Outcome:

@@ -9,8 +9,8 @@ import pytest
 import yaml
 
 from deployments.deploy import PREFECT_FILE
-from deployments.settings import POOLS
-from tasks.kinds import KINDS
+from deployments.settings import GPU_DOCKER, POOLS
+from tasks.kinds import GPU, KINDS
 from tasks.labels import TAG
 
 CONTENT: dict[str, Any] = yaml.safe_load(PREFECT_FILE.read_text())
@@ -21,19 +21,26 @@ BY_NAME = {one["name"]: one for one in DEPLOYMENTS}
 @pytest.mark.parametrize("name", BY_NAME)
 def test_file_flow_and_deployment_have_one_name(name: str) -> None:
     module, _, function = BY_NAME[name]["entrypoint"].rpartition(".")
-    assert (module, function) == (f"flows.{name}", name)
-    assert getattr(import_module(module), function).name == name
+    assert (module, function) == (f"flows.{name.removesuffix('-docker')}", name.removesuffix("-docker"))
+    assert getattr(import_module(module), function).name == function
 
 
 @pytest.mark.parametrize("name", BY_NAME)
 def test_every_deployment_is_described_and_goes_to_a_pool_of_ours(name: str) -> None:
     assert BY_NAME[name]["description"].endswith(".")
-    assert BY_NAME[name]["work_pool"]["name"] in POOLS
+    assert BY_NAME[name]["work_pool"]["name"] in (*POOLS, GPU_DOCKER)
 
 
 def test_every_kind_of_task_has_its_deployment_in_its_pool() -> None:
     served = {f"{name}/{name}": one["work_pool"]["name"] for name, one in BY_NAME.items()}
     assert {kind.deployment: kind.pool for kind in KINDS}.items() <= served.items()
+
+
+def test_every_kind_of_the_gpu_has_the_same_deployment_in_a_container() -> None:
+    kinds = [kind for kind in KINDS if kind.pool == GPU]
+    pairs = [(BY_NAME[kind.task_type], BY_NAME[kind.deployment_in(GPU_DOCKER).partition("/")[2]]) for kind in kinds]
+    assert all({**docker, "name": own["name"], "work_pool": {"name": GPU}} == own for own, docker in pairs)
+    assert {docker["work_pool"]["name"] for _own, docker in pairs} == {GPU_DOCKER}
 
 
 @pytest.mark.parametrize("name", ["poll", "rescue"])

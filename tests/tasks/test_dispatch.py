@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Iterator
+from math import inf
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -17,6 +18,7 @@ from blocks.engine import EngineChoice
 from blocks.queue.memory import MemoryQueue
 from blocks.queue.model import Status, Task, TaskSpec
 from tasks.dispatch import UNREACHABLE, Dispatcher, settle_run
+from tasks.polling import Look, look_once
 
 API = "http://prefect.test/api"
 STAMP = "2026-01-01T00:00:00Z"
@@ -29,6 +31,7 @@ class FakePrefect:
         self.mock = mock
         self.limit: int | None = 2
         self.status = "READY"
+        self.served = {"control", "cpu", "gpu"}
         self.on_their_way = 0
         self.created: dict[str, dict[str, Any]] = {}
         self.state = "SCHEDULED"
@@ -36,9 +39,8 @@ class FakePrefect:
         mock.get(url__regex=f"{API}/csrf-token.*").respond(404)  # what a server without that protection says
         mock.get(url__regex=f"{API}/work_pools/.*").mock(side_effect=self._pool)
         mock.post(f"{API}/flow_runs/count").mock(side_effect=lambda _: httpx.Response(200, json=self.on_their_way))
-        mock.get(url__regex=f"{API}/deployments/name/.*").respond(
-            json={"id": str(uuid4()), "name": "single_image", "flow_id": str(uuid4())}
-        )
+        self.asked: list[str] = []
+        mock.get(url__regex=f"{API}/deployments/name/.*").mock(side_effect=self._deployment)
         self.create = mock.post(url__regex=f"{API}/deployments/.*/create_flow_run").mock(side_effect=self._create)
 
     def play_run(self, task: Task, state: str, run_count: int) -> list[httpx.Request]:
@@ -59,8 +61,13 @@ class FakePrefect:
     def _pool(self, request: httpx.Request) -> httpx.Response:
         name = request.url.path.rsplit("/", 1)[-1]
         queue = str(uuid4())
+        status = self.status if name in self.served else "NOT_READY"
         pool = {"id": str(uuid4()), "name": name, "type": "process", "default_queue_id": queue}
-        return httpx.Response(200, json={**pool, "concurrency_limit": self.limit, "status": self.status})
+        return httpx.Response(200, json={**pool, "concurrency_limit": self.limit, "status": status})
+
+    def _deployment(self, request: httpx.Request) -> httpx.Response:
+        self.asked.append(request.url.path.partition("/name/")[2])
+        return httpx.Response(200, json={"id": str(uuid4()), "name": "single_image", "flow_id": str(uuid4())})
 
     def _create(self, request: httpx.Request) -> httpx.Response:
         body = json.loads(request.content)
@@ -108,6 +115,32 @@ async def test_a_dispatched_run_gets_ids_and_nothing_else(
         run["asked"]["tags"]
     )
     assert queue.get(task.id).flow_run_id == run["id"]
+
+
+async def test_a_worker_for_containers_gets_the_gpus_tasks_by_the_deployments_for_containers(
+    prefect: FakePrefect, queue: MemoryQueue, dispatcher: Dispatcher
+) -> None:
+    prefect.served = {"gpu-docker"}
+    enqueue(queue)
+    assert (await look_once(Look(dispatcher, rescued_at=inf)), len(prefect.created)) == (1, 1)
+    assert prefect.asked == ["single_image/single_image-docker"]
+
+
+async def test_warm_workers_are_filled_before_containers(
+    prefect: FakePrefect, queue: MemoryQueue, dispatcher: Dispatcher
+) -> None:
+    prefect.served = {"gpu", "gpu-docker"}
+    enqueue(queue, 3)
+    assert await look_once(Look(dispatcher, rescued_at=inf)) == 3
+    assert prefect.asked == ["single_image/single_image", "single_image/single_image-docker"]
+
+
+async def test_a_slot_that_frees_in_a_pool_without_workers_takes_nothing(
+    prefect: FakePrefect, queue: MemoryQueue, dispatcher: Dispatcher
+) -> None:
+    prefect.served = set()
+    [task] = enqueue(queue)
+    assert await dispatcher.start_ready([task.id], leaving="gpu") == 0
 
 
 async def test_no_more_is_claimed_than_the_pool_has_room_for(
@@ -177,7 +210,7 @@ async def test_the_same_claim_dispatched_twice_is_one_run(
 ) -> None:
     enqueue(queue)
     [claim] = queue.claim("dispatcher_test")
-    runs = [await dispatcher.start(claim), await dispatcher.start(claim)]
+    runs = [await dispatcher.start(claim, "gpu"), await dispatcher.start(claim, "gpu")]
     assert runs[0].id == runs[1].id == UUID(next(iter(prefect.created.values()))["id"])
 
 
