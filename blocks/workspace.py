@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 from uuid import UUID
 
 from prefect.blocks.core import Block
@@ -37,27 +38,43 @@ class Workspace(Block):
     )
 
 
-def save_workspace(queue_path: Path, storage_root: Path, engine: str, work_dir: Path) -> None:
-    """Write (or overwrite) the workspace block on the Prefect server that the environment points at."""
+def save_workspace(queue_path: Path, storage_root: Path, engines: EngineChoice, work_dir: Path) -> None:
+    """Write the workspace block on the Prefect server that the environment points at.
+
+    What an operator set in the block stays: of `engines`, only the fields that were given are written anew.
+    """
     queue = SqliteTaskQueue(path=queue_path.resolve())
-    _save(queue, LocalFileStorage(root=storage_root.resolve()), engine, work_dir)
+    _save(queue, LocalFileStorage(root=storage_root.resolve()), engines, work_dir)
 
 
 def save_supabase_workspace(
-    credentials: SupabaseCredentials, project_id: UUID | None, engine: str, work_dir: Path, *, allow_loopback: bool
+    credentials: SupabaseCredentials,
+    project_id: UUID | None,
+    engines: EngineChoice,
+    work_dir: Path,
+    *,
+    allow_loopback: bool,
 ) -> None:
     """The same for a Supabase project. The key is stored once, in a block of its own that the others refer to."""
     credentials.save(WORKSPACE, overwrite=True)
     queue = SupabaseTaskQueue(credentials=credentials, project_id=project_id)
-    _save(queue, SupabaseFileStorage(credentials=credentials, allow_loopback=allow_loopback), engine, work_dir)
+    _save(queue, SupabaseFileStorage(credentials=credentials, allow_loopback=allow_loopback), engines, work_dir)
 
 
 def _save(
     queue: SqliteTaskQueue | SupabaseTaskQueue,
     storage: LocalFileStorage | SupabaseFileStorage,
-    engine: str,
+    engines: EngineChoice,
     work_dir: Path,
 ) -> None:
-    engines = EngineChoice(video=engine)
-    workspace = Workspace(queue=queue, storage=storage, engines=engines, work_dir=work_dir.resolve())
+    kept: dict[str, Any] = {}
+    try:
+        before = cast(Workspace, Workspace.load(WORKSPACE))
+    except ValueError:  # there is none yet, or one that an older version cannot have meant
+        before = None
+    if before:
+        kept["stall_seconds"] = before.stall_seconds
+        given = {name: getattr(engines, name) for name in engines.model_fields_set}
+        engines = before.engines.model_copy(update=given)
+    workspace = Workspace(queue=queue, storage=storage, engines=engines, work_dir=work_dir.resolve(), **kept)
     workspace.save(WORKSPACE, overwrite=True)

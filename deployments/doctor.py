@@ -7,7 +7,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from packaging.version import Version
@@ -15,6 +15,7 @@ from packaging.version import Version
 from deployments.doctor_server import server_checks
 from deployments.doctor_supabase import supabase_checks
 from deployments.findings import Check, failed, passed
+from deployments.requirements import DIFFUSION, missing
 from deployments.settings import Settings
 from deployments.stack.errors import StackError
 from deployments.stack.home import running_up
@@ -30,12 +31,16 @@ _PREFECT = ("3.8.8", "3.10")
 _SQLALCHEMY_BELOW = "2.1"
 
 
-def checks(settings: Settings) -> list[Check]:
-    """This machine first, then the server that the settings point at."""
+def checks(settings: Settings, *, gpu: bool = False, models: Sequence[str] = ()) -> list[Check]:
+    """This machine first, then the server that the settings point at.
+
+    `gpu`: also what a worker of pool gpu needs here; `models`: those it is to load, as "engine:model".
+    """
     local: tuple[Callable[[Settings], Check], ...] = (
         _python, _packages, _home, _room, _media, _database, _queue, _leftovers,
     )  # fmt: skip
-    return [*(check(settings) for check in local), *supabase_checks(settings), *server_checks(settings)]
+    here = [*(check(settings) for check in local), *_engines(settings, gpu, models)]
+    return [*here, *supabase_checks(settings), *server_checks(settings)]
 
 
 def _python(_settings: Settings) -> Check:
@@ -81,6 +86,15 @@ def _media(_settings: Settings) -> Check:
     if "libx264" not in av.codecs_available:
         return failed("media", f"PyAV {av.__version__} cannot encode H.264", "pip install --force-reinstall av")
     return passed("media", f"PyAV {av.__version__} with libx264, OpenCV {cv2.__version__}")
+
+
+def _engines(settings: Settings, gpu: bool, models: Sequence[str]) -> Iterator[Check]:
+    """What a worker looks at before it starts, one line for each problem."""
+    engines = DIFFUSION if gpu else (settings.engine, settings.image_engine)
+    found = missing(engines=engines, models=models, gpus_wanted=gpu)
+    if not found:
+        yield passed("engines", f"nothing is missing for {', '.join(engines)}")
+    yield from (failed(problem.what, problem.why, problem.fix) for problem in found)
 
 
 def _database(_settings: Settings) -> Check:

@@ -11,7 +11,7 @@ import yaml
 
 from deployments.deploy import PREFECT_FILE
 from deployments.findings import Check, failed, passed
-from deployments.settings import POOLS, Settings
+from deployments.settings import GPU_DOCKER, POOLS, Settings
 from deployments.stack.api import PrefectApi
 
 _SET_UP = "longtake setup"
@@ -37,12 +37,17 @@ def server_checks(settings: Settings) -> list[Check]:
 
 
 def _what_it_has(api: PrefectApi) -> Iterator[Check]:
-    pools = {pool: api.find(f"/work_pools/{pool}") for pool in POOLS}
+    pools = {pool: api.find(f"/work_pools/{pool}") for pool in (*POOLS, GPU_DOCKER)}
     yield _missing("pools", [name for name, found in pools.items() if found is None])
-    names = [one["name"] for one in yaml.safe_load(PREFECT_FILE.read_text())["deployments"]]
-    absent = [name for name in names if api.find(f"/deployments/name/{name}/{name}") is None]
+    listed = yaml.safe_load(PREFECT_FILE.read_text())["deployments"]
+    flows = {one["name"]: one["entrypoint"].rpartition(".")[2] for one in listed}
+    absent = [name for name, flow in flows.items() if api.find(f"/deployments/name/{flow}/{name}") is None]
     yield _missing("deployments", absent)
     yield _missing("block", [] if api.find(_BLOCK) else ["longtake"])
+    containers = pools.pop(GPU_DOCKER)
+    if containers and containers["status"] == "READY":
+        pools.pop("gpu")  # its tasks are done there
+        yield _worker(GPU_DOCKER, "READY")
     yield from (_worker(name, found["status"]) for name, found in pools.items() if found)
     if "poll" not in absent:
         yield _poll(api)

@@ -22,6 +22,8 @@ MARKER = "LONGTAKE_STACK"
 _KEY = f"{PREFIX}SUPABASE_KEY"
 
 POOLS = ("control", "cpu", "gpu")
+#: Does the tasks of `gpu` in containers, wherever somebody starts a worker for it; set-up makes it, `up` starts none.
+GPU_DOCKER = "gpu-docker"
 
 
 class UnknownSetting(ValueError):
@@ -67,7 +69,10 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
 
     home: Path = Field(Path("~/.longtake"), description="Everything Longtake keeps: queue, files, server data, logs.")
-    engine: str = Field("motion", description="The engine that makes segments and images.")
+    engine: str = Field("motion", description="The engine that makes segments and clips: motion, wan.")
+    model: str = Field("", description="The model it loads when a task names none; empty: the engine's default.")
+    image_engine: str = Field("sketch", description="The engine that makes single images: sketch, image.")
+    image_model: str = Field("", description="The model it loads when a task names none; empty: the engine's default.")
     control_slots: int = Field(4, ge=2, le=64, description="Runs at once in pool control; poll holds one of them.")
     cpu_slots: int = Field(1, ge=1, le=64, description="Runs at once in pool cpu.")
     gpu_slots: int = Field(1, ge=1, le=64, description="Runs at once in pool gpu.")
@@ -154,7 +159,7 @@ class Settings(BaseSettings):
         return self.home / "server.json"
 
     def slots(self, pool: str) -> int:
-        slots: int = getattr(self, f"{pool}_slots")
+        slots: int = getattr(self, f"{pool.partition('-')[0]}_slots")
         return slots
 
     def connection(self, environ: Mapping[str, str] = os.environ) -> Connection | None:

@@ -6,6 +6,7 @@ from uuid import UUID
 
 from pydantic import SecretStr
 
+from blocks.engine import EngineChoice
 from blocks.supabase.credentials import SupabaseCredentials
 from blocks.workspace import save_supabase_workspace, save_workspace
 from deployments.settings import Settings
@@ -14,9 +15,15 @@ from deployments.site import supabase_site
 
 def save(settings: Settings) -> None:
     """On the Prefect server that the environment points at. Raises `NoSupabase`, `InvalidCredentials`."""
+    engines = EngineChoice(
+        video=settings.engine,
+        image=settings.image_engine,
+        video_model=settings.model,
+        image_model=settings.image_model,
+    )
     site = supabase_site(settings)
     if site is None:
-        save_workspace(settings.queue_path, settings.storage_root, settings.engine, settings.work_dir)
+        save_workspace(settings.queue_path, settings.storage_root, engines, settings.work_dir)
         return
     save_supabase_workspace(
         SupabaseCredentials(
@@ -26,7 +33,7 @@ def save(settings: Settings) -> None:
             bucket=site.access.bucket,
         ),
         UUID(site.project_id) if site.project_id else None,
-        settings.engine,
+        engines,
         settings.work_dir,
         allow_loopback=site.allow_loopback,
     )

@@ -34,7 +34,8 @@ from blocks.queue.errors import QueueError, StaleClaim
 from blocks.queue.model import Claim, Outcome, Status, Task
 from blocks.queue.protocol import TaskQueue
 from tasks.kinds import CONTROL, STAND_INS, find_kind, is_known, types_of
-from tasks.labels import TAG, run_name, tags
+from tasks.labels import TAG, run_name
+from tasks.tags import tags
 
 log = logging.getLogger(__name__)
 

@@ -65,7 +65,8 @@ async def perform_ending(site: Site, task_id: str, attempt: int, body: Ending) -
         dispatcher = Dispatcher(site.queue, client, site.engines)
         async with hold(site.queue, claim, stall=site.stall_seconds) as held:
             work = Work(claim.task, attempt, site, held, dispatcher, log)
-            return await _conclude(work, claim, body)
+            with story.engine_log():
+                return await _conclude(work, claim, body)
 
 
 async def _conclude(work: Work, claim: Claim, body: Ending) -> State[Any]:

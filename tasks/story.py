@@ -7,7 +7,7 @@ import base64
 import contextlib
 import logging
 import tempfile
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -22,6 +22,7 @@ from prefect.artifacts import (
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 from prefect.client.schemas.sorting import ArtifactSort
+from prefect.logging.handlers import APILogHandler
 
 from blocks.queue.model import Status, Task
 from blocks.queue.protocol import TaskQueue
@@ -35,6 +36,20 @@ log = logging.getLogger(__name__)
 _SHOW_EVERY = 3.0
 #: Browsers refuse file: links in a page that came over http, so a local picture travels inside the artifact.
 _MAX_INLINE = 200_000
+
+
+@contextlib.contextmanager
+def engine_log() -> Iterator[None]:
+    """Within a run, what our modules log is read where the run is: a model that was loaded, memory that was short."""
+    ours, handler = logging.getLogger("tasks"), APILogHandler()
+    before = ours.level
+    ours.addHandler(handler)
+    ours.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        ours.removeHandler(handler)
+        ours.setLevel(before)
 
 
 @contextlib.asynccontextmanager

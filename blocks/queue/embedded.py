@@ -31,6 +31,7 @@ from blocks.queue.model import (
     Task,
     TaskFilter,
     TaskSpec,
+    Worker,
 )
 from blocks.queue.protocol import DISPATCH_LEASE, RUNNING_LEASE, START_LEASE
 from blocks.queue.rows import Row, Rows
@@ -299,7 +300,19 @@ class EmbeddedQueue(ABC):
             rows.delete(list(pruned))
             return list(pruned.values())
 
+    def note_worker(self, worker_id: str, current_model: str | None, metadata: JsonObject) -> None:
+        policy.check_worker_id(worker_id)
+        if current_model is not None:
+            policy.check_text("current_model", current_model, policy.MAX_MODEL)
+        plain = policy.check_metadata(metadata)
+        with self._write() as rows:
+            rows.put_worker(Worker(worker_id, self._clock(), current_model, plain))
+
     # Read
+
+    def workers(self, *, limit: int = 100) -> Sequence[Worker]:
+        with self._read() as rows:
+            return rows.workers(max(limit, 0))
 
     def get(self, task_id: str) -> Task:
         with self._read() as rows:

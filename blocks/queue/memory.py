@@ -17,7 +17,7 @@ from random import Random
 from typing import Any
 
 from blocks.queue.embedded import Clock, EmbeddedQueue, utc_now
-from blocks.queue.model import CompletedSegment, Counts, Status, Task, TaskFilter
+from blocks.queue.model import CompletedSegment, Counts, Status, Task, TaskFilter, Worker
 from blocks.queue.rows import Row
 
 
@@ -57,7 +57,7 @@ class MemoryQueue(EmbeddedQueue):
 class MemoryRows:
     def __init__(self) -> None:
         self.by_id: dict[str, Row] = {}  # in the order of enqueue
-        self.workers: dict[str, datetime] = {}
+        self.by_worker: dict[str, Worker] = {}
 
     def get(self, task_id: str) -> Row | None:
         row = self.by_id.get(task_id)
@@ -164,7 +164,15 @@ class MemoryRows:
             del self.by_id[task_id]
 
     def register_worker(self, worker_id: str, now: datetime) -> None:
-        self.workers.setdefault(worker_id, now)
+        self.by_worker.setdefault(worker_id, Worker(worker_id, now, None, {}))
+
+    def put_worker(self, worker: Worker) -> None:
+        self.by_worker[worker.id] = worker
+
+    def workers(self, limit: int) -> Sequence[Worker]:
+        known = sorted(self.by_worker.values(), key=lambda each: each.id)
+        known.sort(key=lambda each: each.last_heartbeat, reverse=True)
+        return [replace(each, metadata=copy.deepcopy(each.metadata)) for each in known[:limit]]
 
     def _tasks(self) -> Iterator[Task]:
         """The stored ones, for looking only."""

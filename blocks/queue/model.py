@@ -175,6 +175,16 @@ class CompletedSegment:
 
 
 @dataclass(frozen=True, slots=True)
+class Worker:
+    """Who has claimed, and what it last said of itself. `last_heartbeat` is when it said so, or first claimed."""
+
+    id: str
+    last_heartbeat: datetime
+    current_model: str | None
+    metadata: JsonObject
+
+
+@dataclass(frozen=True, slots=True)
 class TaskFilter:
     """For listing; newest first. None means any."""
 

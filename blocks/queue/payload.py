@@ -13,6 +13,7 @@ from blocks.queue.errors import InvalidTask
 
 MAX_PARAMS_BYTES = 256 * 1024
 MAX_RESULT_BYTES = 1024 * 1024
+MAX_METADATA_BYTES = 16 * 1024
 #: Deeper than any task needs, shallower than the recursion limit of any reader.
 MAX_DEPTH = 64
 
@@ -51,6 +52,11 @@ def params_text(params: object) -> str:
 def result_text(result: object) -> str:
     """The canonical JSON text of a `result`, at most 1 MB."""
     return _object_text(result, field="result", limit=MAX_RESULT_BYTES, secrets=True)
+
+
+def metadata_text(metadata: object) -> str:
+    """The canonical JSON text of a worker's `metadata`, at most 16 KB."""
+    return _object_text(metadata, field="metadata", limit=MAX_METADATA_BYTES, secrets=True)
 
 
 def digest(body: Mapping[str, Any]) -> str:

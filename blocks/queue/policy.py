@@ -26,6 +26,7 @@ MAX_TICK = 2**31 - 1
 MAX_WORKER_ID = 128
 MAX_NAME = 200
 MAX_TEXT = 16_000
+MAX_MODEL = 1_000
 #: A day: a longer lease would hide a dead holder from everybody.
 MAX_SECONDS = 86_400.0
 
@@ -94,6 +95,12 @@ def body_digest(spec: TaskSpec) -> str:
 def check_result(result: object) -> JsonObject:
     """A result as plain JSON data of its own, at most 1 MB."""
     plain: JsonObject = json.loads(payload.result_text(result))
+    return plain
+
+
+def check_metadata(metadata: object) -> JsonObject:
+    """What a worker says of itself as plain JSON data of its own, at most 16 KB."""
+    plain: JsonObject = json.loads(payload.metadata_text(metadata))
     return plain
 
 

@@ -29,6 +29,7 @@ from blocks.queue.model import (
     Task,
     TaskFilter,
     TaskSpec,
+    Worker,
 )
 
 #: A dispatcher has this long to get a run started before the claim comes back.
@@ -190,6 +191,20 @@ class TaskQueue(Protocol):
 
         A row is kept while its parent, a child or a dependent is kept. `limit` may be exceeded by the last family.
         """
+        ...
+
+    def note_worker(self, worker_id: str, current_model: str | None, metadata: JsonObject) -> None:
+        """A worker says that it lives, which model it has loaded (None: none), and facts of itself.
+
+        Replaces what it said before, metadata as a whole; an unknown worker is registered. No task depends on it.
+        Every user of a store with many names workers for himself, and sees these; the service sees all.
+        Refuses: `InvalidTask` (worker id as in `claim`; a model of over 1000 characters; metadata that is no JSON
+        object of at most 16 KB).
+        """
+        ...
+
+    def workers(self, *, limit: int = 100) -> Sequence[Worker]:
+        """Those that were heard of last come first."""
         ...
 
     def get(self, task_id: str) -> Task:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from blocks.queue.model import CompletedSegment, Counts, Task, TaskFilter
+from blocks.queue.model import CompletedSegment, Counts, Task, TaskFilter, Worker
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,12 @@ class Rows(Protocol):
 
     def register_worker(self, worker_id: str, now: datetime) -> None:
         """Once: a known worker costs a look-up, no write."""
+        ...
+
+    def put_worker(self, worker: Worker) -> None: ...
+
+    def workers(self, limit: int) -> Sequence[Worker]:
+        """Those that were heard of last come first."""
         ...
 
     def list(self, where: TaskFilter) -> list[Task]:

@@ -142,3 +142,11 @@ delete from tasks where id = :id;
 
 -- name: register_worker
 insert into workers (id, last_heartbeat) values (:id, :now) on conflict do nothing;
+
+-- name: put_worker
+insert into workers (id, last_heartbeat, current_model, metadata) values (:id, :now, :current_model, :metadata)
+  on conflict do update set
+    last_heartbeat = excluded.last_heartbeat, current_model = excluded.current_model, metadata = excluded.metadata;
+
+-- name: workers
+select id, last_heartbeat, current_model, metadata from workers order by last_heartbeat desc, id limit :limit;

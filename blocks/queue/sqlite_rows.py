@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import Any
 
 from blocks.queue import payload
-from blocks.queue.model import CompletedSegment, Counts, Status, Task, TaskFilter
+from blocks.queue.model import CompletedSegment, Counts, Status, Task, TaskFilter, Worker
 from blocks.queue.rows import Row
 
 
@@ -119,6 +119,16 @@ class SqliteRows:
 
     def register_worker(self, worker_id: str, now: datetime) -> None:
         self._run("register_worker", id=worker_id, now=_text(now))
+
+    def put_worker(self, worker: Worker) -> None:
+        now, metadata = _text(worker.last_heartbeat), payload.canonical(worker.metadata)
+        self._run("put_worker", id=worker.id, now=now, current_model=worker.current_model, metadata=metadata)
+
+    def workers(self, limit: int) -> Sequence[Worker]:
+        return [
+            Worker(worker_id, datetime.fromisoformat(heard), model, json.loads(metadata))
+            for worker_id, heard, model, metadata in self._run("workers", limit=limit)
+        ]
 
     def _tasks(self, name: str, **values: Any) -> list[Task]:
         return [row.task for row in self._rows(name, **values)]

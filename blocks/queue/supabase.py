@@ -29,6 +29,7 @@ from blocks.queue.model import (
     Task,
     TaskFilter,
     TaskSpec,
+    Worker,
 )
 from blocks.queue.protocol import DISPATCH_LEASE, RUNNING_LEASE, START_LEASE
 
@@ -239,7 +240,17 @@ class SupabaseQueue:
         seconds = older_than.total_seconds()
         return wire.tasks(self._write("prune_tasks", p_older_than_seconds=seconds, p_limit=limit))
 
+    def note_worker(self, worker_id: str, current_model: str | None, metadata: JsonObject) -> None:
+        policy.check_worker_id(worker_id)
+        if current_model is not None:
+            policy.check_text("current_model", current_model, policy.MAX_MODEL)
+        said = {"p_current_model": current_model, "p_metadata": policy.check_metadata(metadata)}
+        self._transport.call("note_worker", {"p_worker_id": worker_id, **said})
+
     # Read
+
+    def workers(self, *, limit: int = 100) -> Sequence[Worker]:
+        return [wire.worker(row) for row in self._read("list_workers", p_limit=limit)]
 
     def get(self, task_id: str) -> Task:
         return wire.task(self._read("get_task", p_task_id=task_id))

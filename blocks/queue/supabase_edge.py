@@ -69,6 +69,8 @@ _VERBS: Mapping[str, _Route] = {
         "retry_task": "retry",
         "rescue_tasks": "rescue",
         "prune_tasks": "prune",
+        "note_worker": "note_worker",
+        "list_workers": "workers",
         "get_task": "get",
         "task_children": "children",
         "list_tasks": "list",

@@ -20,6 +20,8 @@ REPEATABLE = frozenset(
         "complete_task",
         "fail_task",
         "cancel_task",
+        "note_worker",
+        "list_workers",
         "get_task",
         "task_children",
         "list_tasks",

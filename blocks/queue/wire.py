@@ -22,6 +22,7 @@ from blocks.queue.model import (
     Status,
     Task,
     TaskSpec,
+    Worker,
 )
 
 Json = Any
@@ -121,6 +122,12 @@ def predecessor(entry: Json) -> Predecessor:
 
 def completed_segment(entry: Json) -> CompletedSegment:
     return CompletedSegment(int(entry["segment_index"]), entry["task_id"], entry["output_location"])
+
+
+def worker(row: Json) -> Worker:
+    heard = moment(row["last_heartbeat"])
+    assert heard is not None
+    return Worker(row["id"], heard, row["current_model"], row["metadata"])
 
 
 def moment(text: str | None) -> datetime | None:

@@ -16,7 +16,7 @@ from deployments.stack import lifeline
 #: What each kind of process will import anyway.
 PRELOAD = {
     "server": ("prefect.cli.server", "prefect.server.api.server"),
-    "worker": ("prefect.cli.worker", "prefect.workers.process", "prefect.cli._worker_utils"),
+    "worker": ("prefect.cli.worker", "deployments.warm.worker", "prefect.cli._worker_utils"),
     "setup": ("deployments.setup", "prefect.cli.deploy", "prefect.cli.deploy._core", "blocks.workspace"),
 }
 

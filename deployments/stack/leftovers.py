@@ -56,29 +56,6 @@ def wait_gone(
     return living
 
 
-def flow_run_processes(worker_pids: Iterable[int]) -> list[psutil.Process]:
-    """The flow runs that these workers have started, with whatever those started in turn."""
-    found = []
-    for pid in worker_pids:
-        try:
-            found += psutil.Process(pid).children(recursive=True)
-        except psutil.NoSuchProcess:
-            continue
-    return found
-
-
-def running_flow_runs(home: Path) -> set[str]:
-    """Ids of the Prefect flow runs that have a live process of this home."""
-    ids = set()
-    for process in find_leftovers(home):
-        try:
-            if run_id := process.environ().get("PREFECT__FLOW_RUN_ID"):
-                ids.add(run_id)
-        except (psutil.NoSuchProcess, psutil.AccessDenied):
-            continue
-    return ids
-
-
 def _is_marked(process: psutil.Process, home: Path) -> bool:
     return bool(process.environ().get(MARKER) == str(home)) and process.status() != psutil.STATUS_ZOMBIE
 

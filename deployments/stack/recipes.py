@@ -28,7 +28,8 @@ class Recipes:
     def worker(self, pool: str) -> Recipe:
         # A name of its own per machine: a restarted worker is the same worker in the UI.
         name = f"{pool}@{platform.node() or 'localhost'}"
-        arguments = ["worker", "worker", "start", "--pool", pool, "--type", "process", "--name", name]
+        slots = str(self.settings.slots(pool))
+        arguments = ["worker", "worker", "start", "--pool", pool, "--type", "warm", "--name", name, "--limit", slots]
         return self._launch(f"worker-{pool}", arguments, client_environment(self.settings, self.connection))
 
     def setup(self) -> Recipe:

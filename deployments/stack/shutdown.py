@@ -5,26 +5,24 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Sequence
 
-from deployments.stack.leftovers import end_all, flow_run_processes, wait_gone
+import psutil
+
+from deployments.stack.leftovers import wait_gone
 from deployments.stack.process import Child
 
-#: The runs of this pool are short and repeatable, or loop through a window: nobody waits for them.
-_NOT_WAITED_FOR = "worker-control"
+#: What a worker needs to stop its runs and report them, once nobody waits for them any more.
+_TO_REPORT = 15.0
 
 
 def end_workers(workers: Sequence[Child], grace: float, hurried: Callable[[], bool]) -> None:
-    """Give running work `grace` seconds unless `hurried`, end what is left, then end the workers.
+    """Give running work `grace` seconds unless `hurried`, then end the workers; their runs are reported.
 
-    A stock worker that is asked to stop kills its runs at once, and it cannot be told to take no new ones. So it is
-    frozen while its runs finish: they report to the server themselves.
+    The first SIGTERM lets a warm worker's runs finish and takes no new ones, the second does not wait for them.
     """
-    for worker in workers:
-        worker.send(signal.SIGSTOP)
-    waited = flow_run_processes(worker.pid for worker in workers if worker.name != _NOT_WAITED_FOR)
-    wait_gone(waited, grace, hurried)
-    end_all(flow_run_processes(worker.pid for worker in workers), patience=5.0)
+    processes = [psutil.Process(worker.pid) for worker in workers if worker.alive]
     for worker in workers:
         worker.send(signal.SIGTERM)
-        worker.send(signal.SIGCONT)
+        worker.send(signal.SIGCONT)  # a frozen one would never hear the first
+    wait_gone(processes, grace, hurried)
     for worker in workers:
-        worker.end(patience=4.0)
+        worker.end(patience=_TO_REPORT)

@@ -27,6 +27,7 @@ from deployments.stack.setup_process import SetupProcess
 from deployments.stack.shutdown import end_workers
 from deployments.stack.signals import hurried_by_signals
 from deployments.stack.supervision import Supervisor
+from deployments.warm.lanefile import running_flow_runs
 from deployments.work_pools import ensure_automations, ensure_pools
 
 StepReport = Callable[[str, float], None]
@@ -140,7 +141,7 @@ class Stack:
             self._lock.release()
 
     def running_flow_runs(self) -> int:
-        return len(leftovers.running_flow_runs(self.settings.home))
+        return len(running_flow_runs(self.settings.prefect_home))
 
     def _prepare(self) -> int:
         """Everything before the first process. Answers with the server's port."""
@@ -234,7 +235,7 @@ class Stack:
         """Nobody else tells Prefect about runs whose worker is gone. Without a server the next start does it."""
         if not self._workers:
             return
-        alive = leftovers.running_flow_runs(self.settings.home)
+        alive = running_flow_runs(self.settings.prefect_home)
         with suppress(httpx.HTTPError), PrefectApi(self.connection, timeout=5) as api:
             if api.end_lost_runs(alive, pool) and pool == "control":
                 self._start_poll(api)  # it may be among them

@@ -31,14 +31,18 @@ create table public.projects (
 create index projects_by_user on public.projects (user_id);
 
 create table public.workers (
-  id             text not null primary key,
+  id             text not null,
+  -- Who claims with it. Null: the operator. Everybody names workers for himself, so no name tells of anybody else's.
+  user_id        uuid references auth.users (id) on delete cascade,
   instance_type  text,
   status         text not null default 'active',
-  last_heartbeat timestamptz,
+  last_heartbeat timestamptz not null default now(),
   current_model  text,
   metadata       jsonb not null default '{}',
-  constraint worker_id_length check (char_length(id) between 1 and 128)
+  constraint worker_id_length check (char_length(id) between 1 and 128),
+  constraint workers_id_user_id_key unique nulls not distinct (id, user_id)
 );
+create index workers_by_user on public.workers (user_id);
 
 create table public.briefs (
   id           uuid not null primary key default gen_random_uuid(),

@@ -326,7 +326,8 @@ begin
   -- All that has to be known first.
   select exists (select from private.claim_requests r where r.request_id = v_request),
       exists (select from private.queue q where q.place = 'delayed' and q.scheduled_at <= v_now),
-      exists (select from public.workers w where w.id = p_worker_id), top.priority, top.low
+      exists (select from public.workers w where w.id = p_worker_id and w.user_id is not distinct from v_user),
+      top.priority, top.low
     into v_was_made, v_is_due, v_is_known, v_priority, v_low
     from (select) as once left join lateral (
       select c.priority, least(c.low, (select min(l.order_key) from private.latecomers l where l.priority = c.priority)) as low
@@ -371,7 +372,7 @@ begin
     delete from private.claim_requests where task_id = any (v_ids);  -- of earlier claims
   end if;
   if not v_is_known then
-    insert into public.workers (id, last_heartbeat) values (p_worker_id, v_now) on conflict do nothing;
+    insert into public.workers (id, user_id, last_heartbeat) values (p_worker_id, v_user, v_now) on conflict do nothing;
   end if;
   if random() < 0.02 then
     perform private.move_cursors();
@@ -500,8 +501,8 @@ begin
     end if;
     perform private.refuse_stale(t, format('Attempt %s was started already.', p_attempt));
   end if;
-  if not exists (select from public.workers w where w.id = p_worker_id) then
-    insert into public.workers (id, last_heartbeat) values (p_worker_id, v_now) on conflict do nothing;
+  if not exists (select from public.workers w where w.id = p_worker_id and w.user_id is not distinct from v_user) then
+    insert into public.workers (id, user_id, last_heartbeat) values (p_worker_id, v_user, v_now) on conflict do nothing;
   end if;
   update private.queue set claim_token = gen_random_uuid(), held_by = private.holder(p_holder, v_user),
       start_request_id = coalesce(p_request_id, gen_random_uuid()::text)

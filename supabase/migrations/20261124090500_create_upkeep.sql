@@ -1,4 +1,4 @@
--- What looks after the queue: claims that ran out come back, old tasks go. For the service alone.
+-- What looks after the queue: claims that ran out come back, old tasks go (for the service alone), workers say how they are.
 
 -- Puts expired claims back with backoff and jitter, or fails them as dead letter after the last attempt (I7). p_lost:
 -- [[task_id, attempt], …] of runs known to be dead, rescued without waiting for the lease and beyond p_limit.
@@ -117,3 +117,24 @@ create function private.family(p_id uuid) returns uuid[] language sql stable set
   )
   select array_agg(id) from family
 $$;
+
+-- A worker says that it lives, which model it has loaded, and facts of itself, in place of what it said before. One that
+-- the caller has not named yet is registered. Refuses LT001.
+create function public.note_worker(
+  p_worker_id text, p_current_model text default null, p_metadata jsonb default '{}', p_user_id uuid default null
+) returns void language plpgsql security definer set search_path = '' as $$
+declare
+  v_user uuid := private.acting_user(p_user_id);
+begin
+  perform private.check_worker_id(p_worker_id);
+  if p_current_model is not null then perform private.check_text('current_model', p_current_model, 1000); end if;
+  if jsonb_typeof(p_metadata) is distinct from 'object' or octet_length(p_metadata::text) > 16384 then
+    perform private.refuse('LT001', 'metadata is no JSON object of at most 16 KB.', 'Send an object of a few facts.',
+      '{"field": "metadata"}');
+  end if;
+  perform private.check_json('metadata', p_metadata);
+  insert into public.workers (id, user_id, last_heartbeat, current_model, metadata)
+    values (p_worker_id, v_user, private.now(), p_current_model, p_metadata)
+    on conflict (id, user_id) do update set last_heartbeat = excluded.last_heartbeat,
+      current_model = excluded.current_model, metadata = excluded.metadata;
+end $$;

@@ -149,6 +149,18 @@ begin
     ) s);
 end $$;
 
+-- The workers of a user, or all: those that were heard of last come first.
+create function public.list_workers(p_limit integer default 100, p_user_id uuid default null)
+returns json language plpgsql stable security definer set search_path = '' as $$
+declare
+  v_user uuid := private.acting_user(p_user_id);
+begin
+  return (select coalesce(json_agg(row_to_json(heard)), '[]') from (
+    select w.id, w.last_heartbeat, w.current_model, w.metadata from public.workers w
+    where v_user is null or w.user_id = v_user
+    order by w.last_heartbeat desc, w.id collate "C" limit greatest(p_limit, 0)) heard);
+end $$;
+
 -- A number that differs after every write of the queue. A hint: it may differ without one.
 create function public.queue_pulse() returns bigint language sql volatile security definer set search_path = '' as $$
   select last_value + is_called::integer from private.pulse

@@ -11,9 +11,9 @@ revoke execute on function
   public.func_mark_task_failed, public.complete_job, public.fail_job, public.cancel_task, public.retry_task,
   public.get_task, public.task_children, public.list_tasks, public.task_counts, public.task_predecessors,
   public.completed_segments, public.func_get_completed_generation_segments_for_stitch, public.create_token,
-  public.list_tokens, public.revoke_token, public.rescue_tasks, public.prune_tasks, public.resolve_token,
-  public.import_tasks, public.longtake_health, public.queue_pulse, public.longtake_schema_version,
-  public.func_initialize_tasks_table, public.func_migrate_tasks_for_task_type
+  public.list_tokens, public.revoke_token, public.note_worker, public.list_workers, public.rescue_tasks,
+  public.prune_tasks, public.resolve_token, public.import_tasks, public.longtake_health, public.queue_pulse,
+  public.longtake_schema_version, public.func_initialize_tasks_table, public.func_migrate_tasks_for_task_type
   from public, anon, authenticated, service_role;
 revoke all on all tables in schema private from public, anon, authenticated, service_role;
 revoke execute on all functions in schema private from public, anon, authenticated, service_role;
@@ -54,7 +54,7 @@ grant execute on function
   public.enqueue_tasks, public.claim_tasks, public.start_task, public.dispatched_task, public.renew_task, public.wait_task,
   public.complete_task, public.fail_task, public.release_task, public.cancel_task, public.retry_task,
   public.get_task, public.task_children, public.list_tasks, public.task_counts, public.task_predecessors,
-  public.completed_segments, public.queue_pulse, public.upload_target,
+  public.completed_segments, public.queue_pulse, public.upload_target, public.note_worker, public.list_workers,
   public.create_token, public.list_tokens, public.revoke_token, public.longtake_schema_version
   to authenticated, service_role;
 grant execute on function

@@ -67,10 +67,10 @@ def test_the_storage_block_opens_its_folder(tmp_path: Path) -> None:
 
 @pytest.mark.stack
 def test_a_workspace_is_loaded_as_it_was_saved_whichever_queue_it_names(prefect_api: object, tmp_path: Path) -> None:
-    save_workspace(tmp_path / "queue.db", tmp_path / "storage", "motion", tmp_path)
+    save_workspace(tmp_path / "queue.db", tmp_path / "storage", EngineChoice(video="motion"), tmp_path)
     assert isinstance(Workspace.load(WORKSPACE).queue, SqliteTaskQueue)
     credentials = SupabaseCredentials(url="http://127.0.0.1:1", key=SecretStr("sb_secret_" + "x" * 30))
-    save_supabase_workspace(credentials, None, "motion", tmp_path, allow_loopback=True)
+    save_supabase_workspace(credentials, None, EngineChoice(), tmp_path, allow_loopback=True)
     loaded = Workspace.load(WORKSPACE)
     assert isinstance(loaded.queue, SupabaseTaskQueue)
     assert isinstance(loaded.storage, SupabaseFileStorage)
@@ -78,9 +78,20 @@ def test_a_workspace_is_loaded_as_it_was_saved_whichever_queue_it_names(prefect_
 
 
 @pytest.mark.stack
+def test_what_an_operator_set_in_the_block_outlives_a_set_up(prefect_api: object, tmp_path: Path) -> None:
+    save_workspace(tmp_path / "queue.db", tmp_path / "storage", EngineChoice(video="motion"), tmp_path)
+    own = Workspace.load(WORKSPACE)
+    own.engines.offload, own.stall_seconds = "model", 99.0
+    own.save(WORKSPACE, overwrite=True)
+    save_workspace(tmp_path / "queue.db", tmp_path / "storage", EngineChoice(video="wan"), tmp_path)
+    kept = Workspace.load(WORKSPACE)
+    assert (kept.engines.video, kept.engines.offload, kept.stall_seconds) == ("wan", "model", 99.0)
+
+
+@pytest.mark.stack
 def test_the_key_of_a_project_stands_in_one_document_and_is_hidden_there(prefect_api: Stack, tmp_path: Path) -> None:
     credentials = SupabaseCredentials(url="http://127.0.0.1:1", key=SecretStr("sb_secret_" + "y" * 30))
-    save_supabase_workspace(credentials, None, "motion", tmp_path, allow_loopback=True)
+    save_supabase_workspace(credentials, None, EngineChoice(), tmp_path, allow_loopback=True)
     with PrefectApi(prefect_api.connection) as api:
         documents = api.post("/block_documents/filter", {"include_secrets": True, "block_documents": {}})
         shown = api.post("/block_documents/filter", {"include_secrets": False, "block_documents": {}})

@@ -98,3 +98,13 @@ def test_a_wrong_auth_string_is_told_from_a_dead_server(stack: Stack, monkeypatc
 def test_nothing_is_wrong_with_a_running_stack(stack_with_workers: Stack) -> None:
     wait_for(lambda: polls(stack_with_workers.settings.home, "RUNNING", "COMPLETED"))
     assert [check for check in checks(stack_with_workers.settings) if not check.ok] == []
+
+
+def test_what_a_gpu_worker_would_refuse_to_start_without_is_found(settings: Settings, tmp_path: Path) -> None:
+    found = checks(settings, gpu=True, models=[f"wan:{tmp_path}/none"])
+    wrong = {check.name: check.fix for check in found if not check.ok}
+    assert "model_index.json" in wrong[f"model {tmp_path}/none"]
+
+
+def test_without_a_word_about_gpus_none_is_looked_for(settings: Settings) -> None:
+    assert find(settings, "engines").detail == "nothing is missing for motion, sketch"

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from deployments.settings import MARKER
-from deployments.stack.leftovers import end_all, find_leftovers, running_flow_runs, wait_gone
+from deployments.stack.leftovers import end_all, find_leftovers, wait_gone
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
 
@@ -53,9 +53,3 @@ def test_a_zombie_counts_as_gone(start: Start, tmp_path: Path) -> None:
     process = start(tmp_path)
     process.kill()  # and nobody buries it
     assert wait_gone([psutil.Process(process.pid)], patience=5) == []
-
-
-def test_flow_runs_with_a_process_are_known_by_their_id(start: Start, tmp_path: Path) -> None:
-    start(tmp_path, PREFECT__FLOW_RUN_ID="run-1")
-    start(tmp_path)
-    assert running_flow_runs(tmp_path) == {"run-1"}

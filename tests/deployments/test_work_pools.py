@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from deployments.deploy import PREFECT_FILE
-from deployments.settings import Connection, Settings
+from deployments.settings import POOLS, Connection, Settings
 from deployments.setup import set_up
 from deployments.stack.api import PrefectApi
 from deployments.stack.errors import SetupFailed, WrongPoolType
@@ -20,6 +21,11 @@ from deployments.stack.stack import Stack
 from deployments.work_pools import ensure_automations, ensure_pools, pool_template
 
 pytestmark = pytest.mark.stack
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.load(home=tmp_path)
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +47,22 @@ def _without_times(found: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in found.items() if key not in ("updated", "status", "last_polled")}
 
 
-def test_the_template_starts_flows_with_this_interpreter() -> None:
-    variables = pool_template("gpu", python="/a b/python")["base_job_template"]["variables"]
-    assert variables["properties"]["command"]["default"] == "'/a b/python' -m prefect.engine"
+def test_the_template_of_our_pools_is_what_prefect_prints_for_the_worker_type(settings: Settings) -> None:
+    from deployments.warm.worker import WarmWorker
+
+    template = pool_template("gpu", settings)["base_job_template"]
+    printed = WarmWorker.get_default_base_job_template()
+    for name in ("entrypoints", "drain_seconds"):
+        printed["variables"]["properties"][name]["default"] = template["variables"]["properties"][name]["default"]
+    assert template == printed
+
+
+@pytest.mark.parametrize("pool", POOLS)
+def test_a_child_loads_the_flows_of_its_pool_up_front(pool: str, settings: Settings) -> None:
+    deployed = yaml.safe_load(PREFECT_FILE.read_text())["deployments"]
+    expected = {one["entrypoint"] for one in deployed if one["work_pool"]["name"] == pool}
+    variables = pool_template(pool, settings)["base_job_template"]["variables"]["properties"]
+    assert set(variables["entrypoints"]["default"]) == expected
 
 
 def test_set_up_twice_changes_nothing(ready: Stack) -> None:
@@ -64,13 +83,25 @@ def test_prefect_deploy_by_hand_changes_nothing_either(ready: Stack) -> None:
 def test_pools_have_the_limits_of_the_settings(ready: Stack) -> None:
     with PrefectApi(ready.connection) as api:
         limits = {pool["name"]: pool["concurrency_limit"] for pool in api.post("/work_pools/filter", {})}
-    assert limits == {"control": 4, "cpu": 1, "gpu": 1}
+    assert limits == {"control": 4, "cpu": 1, "gpu": 1, "gpu-docker": 1}
 
 
 def test_a_pool_that_somebody_changed_is_corrected(ready: Stack) -> None:
     with PrefectApi(ready.connection) as api:
         api.patch("/work_pools/cpu", {"concurrency_limit": 9})
         assert ensure_pools(api, ready.settings) == ["cpu"]
+
+
+def test_what_an_operator_set_for_the_children_stays(ready: Stack) -> None:
+    with PrefectApi(ready.connection) as api:
+        template = api.get("/work_pools/gpu")["base_job_template"]
+        template["variables"]["properties"]["models"]["default"] = ["wan:/models/flf2v"]
+        template["variables"]["properties"]["entrypoints"]["default"] = []
+        api.patch("/work_pools/gpu", {"base_job_template": template})
+        assert ensure_pools(api, ready.settings) == ["gpu"]
+        variables = api.get("/work_pools/gpu")["base_job_template"]["variables"]["properties"]
+        assert variables["models"]["default"] == ["wan:/models/flf2v"]
+        assert "flows.travel_segment.travel_segment" in variables["entrypoints"]["default"]
 
 
 def test_an_automation_that_somebody_disabled_stays_disabled(ready: Stack) -> None:

@@ -133,6 +133,7 @@ def test_a_session_is_not_lifted_by_an_apikey_beside_it(world: World) -> None:
         ("enqueue", "generate-upload-url", {"task_id": "x", "filename": "y"}),
         ("enqueue", "update-task-status", {"task_id": "x", "status": "Failed"}),
         ("enqueue", "queue", {"verb": "start", "task_id": "x", "attempt": 1, "worker_id": "w"}),
+        ("enqueue", "queue", {"verb": "note_worker", "worker_id": "w", "metadata": {}}),
     ],
 )
 def test_a_token_may_do_what_its_scopes_say(world: World, scope: str, function: str, body: dict[str, Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -42,8 +43,9 @@ class Lab:
     def _picture(self, index: int) -> Path:
         path = self._folder / f"picture_{index}.png"
         if not path.exists():
-            picture = np.full((240, 416, 3), 40 * (index + 1), np.uint8)
-            picture[60:180, 40 + 50 * index : 160 + 50 * index] = (250, 200, 30 * index)
+            kind = index % 6
+            picture = np.full((240, 416, 3), 40 * (kind + 1), np.uint8)
+            picture[60:180, 40 + 50 * kind : 160 + 50 * kind] = (250, 200, 30 * kind)
             write_image(picture, path)
         return path
 
@@ -127,17 +129,12 @@ class Lab:
         return [process for process in found if process.pid != os.getpid()]
 
     def process_of(self, run_id: str) -> psutil.Process:
-        """The flow run's own process, not the heartbeat that it started."""
-        with_run = [p for p in self.processes() if _environment(p).get("PREFECT__FLOW_RUN_ID") == run_id]
-        [process] = [p for p in with_run if p.ppid() not in {other.pid for other in with_run}]
-        return process
-
-
-def _environment(process: psutil.Process) -> dict[str, str]:
-    try:
-        return dict(process.environ())
-    except psutil.Error:
-        return {}
+        """The warm child that executes a flow run."""
+        for lane in (self.settings.prefect_home / "lanes").glob("*.json"):
+            said = json.loads(lane.read_text())
+            if said["flow_run_id"] == run_id:
+                return psutil.Process(said["pid"])
+        raise AssertionError(f"no process executes run {run_id}")
 
 
 def film_length(location: str | None) -> int:

@@ -20,6 +20,7 @@ pytest.register_assert_rewrite(
     "tests.queue.suite_retry",
     "tests.queue.suite_upkeep",
     "tests.queue.suite_readers",
+    "tests.queue.suite_workers",
 )
 
 

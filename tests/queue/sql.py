@@ -16,11 +16,21 @@ from blocks.queue.model import LOCAL_PROJECT, LOCAL_USER
 
 #: Deadlock, serialization failure, statement cancelled, connection terminated.
 _PASSING = ("40P01", "40001", "57014", "57P01")
-_JSON = {"p_tasks", "p_lost", "p_result"}
+_JSON = {"p_tasks", "p_lost", "p_result", "p_metadata"}
 _TABLES = (
-    "public.tasks, public.projects, public.workers, public.briefs, public.user_api_token, "
-    "private.cursors, private.latecomers, private.claim_requests"
+    "public.tasks",
+    "public.task_dependencies",
+    "public.projects",
+    "public.workers",
+    "public.briefs",
+    "public.user_api_token",
+    "private.queue",
+    "private.cursors",
+    "private.latecomers",
+    "private.claim_requests",
 )
+#: Pages of tasks and queue from which on it is quicker to truncate (28 ms) than to delete (0.2 ms for a few rows).
+_MANY_PAGES = 64
 
 
 class SqlTransport:
@@ -98,8 +108,13 @@ class TestDatabase:
 
     def empty(self) -> None:
         """As after the migrations, with one user and one project."""
-        self.run(f"truncate {_TABLES} cascade; update private.horizon set settled = 0, drawn = 0, xid = '0'")
-        self.run("delete from testing.clock")
+        pages = "(pg_relation_size('public.tasks') + pg_relation_size('private.queue')) / 8192"
+        if self.run(f"select {pages}")[0][0] > _MANY_PAGES:
+            self.run(f"truncate {', '.join(_TABLES)}")
+        else:  # nothing is left that a trigger or a foreign key could look after
+            everything = "; ".join(f"delete from {table}" for table in _TABLES)
+            self.run(f"begin; set local session_replication_role = replica; {everything}; commit")
+        self.run("update private.horizon set settled = 0, drawn = 0, xid = '0'; delete from testing.clock")
         self.run("insert into auth.users (id) values (%s) on conflict do nothing", LOCAL_USER)
         self.new_project(LOCAL_PROJECT)
 

@@ -13,6 +13,7 @@ from tests.queue.suite_holder import Ending, Holding, Starting
 from tests.queue.suite_readers import Reading
 from tests.queue.suite_retry import Retrying
 from tests.queue.suite_upkeep import Pruning, Rescuing
+from tests.queue.suite_workers import NotingWorkers
 
 
 class QueueSuite(
@@ -27,5 +28,6 @@ class QueueSuite(
     Rescuing,
     Pruning,
     Reading,
+    NotingWorkers,
 ):
     pass

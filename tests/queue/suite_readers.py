@@ -15,6 +15,7 @@ from tests.queue.acts import (
     fail,
     fresh_id,
     hold,
+    spec,
     waiting_parent,
 )
 
@@ -142,9 +143,10 @@ class Reading(BackendTests):
         assert queue.completed_segments(run_id=fresh_id()) == []
 
     def test_completed_segments_have_no_cap(self, queue: TaskQueue) -> None:
-        for index in range(120):
-            params = {"orchestrator_run_id": "long", "segment_index": index}
-            complete(queue, enqueue(queue, task_type="travel_segment", params=params))
+        run = [{"orchestrator_run_id": "long", "segment_index": index} for index in range(120)]
+        queue.enqueue(*(spec(task_type="travel_segment", params=params) for params in run))
+        for claim in queue.claim("gpu-1", limit=len(run)):
+            queue.complete(claim.task.id, claim.token, output_location="film.mp4")
         assert [each.segment_index for each in queue.completed_segments(run_id="long")] == list(range(120))
 
     def test_a_change_can_be_noticed(self, queue: TaskQueue) -> None:

@@ -239,7 +239,7 @@ def test_what_a_claim_reads_does_not_grow_with_what_it_cannot_take(rows: Rows, s
     rows.settle()
     few = pages()
     rows.empty()
-    rows.add_hindrances(20_000)
+    rows.add_hindrances(10_000)
     rows.add_work(200)
     rows.settle()
     many = pages()

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.stack
 #: The oldest version that hosted projects run; the other one is what the stack brings along.
 POSTGRES_15 = Path("/usr/lib/postgresql/15/bin")
 PROCESSES, CLAIMERS = 4, 8
-TASKS = 4000
+TASKS = 2000
 TERMINATED, KILLED = 20, 5
 
 

@@ -13,13 +13,15 @@ from tests.queue.sql import TestDatabase
 
 pytestmark = pytest.mark.stack
 
+TASKS = 1000
 
-@pytest.mark.parametrize(("way", "tasks"), [("edge", 4000), ("rpc", 1000)])
+
+@pytest.mark.parametrize("way", WAYS)
 def test_claimers_over_http_lose_nothing_and_do_nothing_twice(
-    supabase: LocalSupabase, database: TestDatabase, way: str, tasks: int
+    supabase: LocalSupabase, database: TestDatabase, way: str
 ) -> None:
     queue = SupabaseQueue(WAYS[way](SupabaseAccess(supabase.url, supabase.secret_key)))
     with Referee(database) as referee:
-        referee.enqueue(queue, tasks)
+        referee.enqueue(queue, TASKS)
         referee.judge(run_claimers(queue, [f"gpu-{number}" for number in range(8)]))
     queue.close()

@@ -80,6 +80,25 @@ def test_two_workers_of_a_user_share_no_task(anns: SupabaseQueue, bobs: Supabase
     assert sorted(taken[0] + taken[1]) == sorted(wanted)
 
 
+def test_everybody_names_workers_for_himself(service: SupabaseQueue, anns: SupabaseQueue, bobs: SupabaseQueue) -> None:
+    anns.note_worker("gpu-1", "motion:flow", {"hits": 1})
+    bobs.note_worker("gpu-1", "wan:small", {})
+    service.note_worker("gpu-1", None, {"gpu": "the operator's"})
+    assert [(each.current_model, each.metadata) for each in anns.workers()] == [("motion:flow", {"hits": 1})]
+    assert [each.current_model for each in bobs.workers()] == ["wan:small"]
+    assert {each.current_model for each in service.workers()} == {"motion:flow", "wan:small", None}
+
+
+def test_a_claim_registers_its_worker_for_who_claims(
+    service: SupabaseQueue, anns: SupabaseQueue, bobs: SupabaseQueue
+) -> None:
+    for queue in (anns, bobs, service):
+        enqueue(anns)
+        enqueue(bobs)
+        queue.claim("gpu-1")
+    assert [len(queue.workers()) for queue in (anns, bobs, service)] == [1, 1, 3]
+
+
 FOREIGN: dict[str, Callable[[SupabaseQueue, str], object]] = {
     "get": lambda queue, task_id: queue.get(task_id),
     "predecessors": lambda queue, task_id: queue.predecessors(task_id),

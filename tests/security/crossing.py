@@ -151,6 +151,7 @@ def state(db: Connection) -> list[Any]:
     return db.execute(
         """select 'tasks', to_jsonb(t) from public.tasks t union all
            select 'queue', to_jsonb(t) from private.queue t union all
+           select 'workers', to_jsonb(t) from public.workers t union all
            select 'projects', to_jsonb(t) from public.projects t union all
            select 'briefs', to_jsonb(t) from public.briefs t union all
            select 'dependencies', to_jsonb(t) from public.task_dependencies t union all

@@ -21,6 +21,12 @@ const cases: [body: object, fn: string, parameters: object][] = [
   }],
   [{ verb: "retry", task_id: TASK, attempts: 2 }, "retry_task", { p_task_id: TASK, p_attempts: 2, p_user_id: null }],
   [{ verb: "list", status: ["Queued"], limit: 5 }, "list_tasks", { p_status: ["Queued"], p_limit: 5, p_user_id: null }],
+  [{ verb: "note_worker", worker_id: "w", metadata: { hits: 3 } }, "note_worker", {
+    p_worker_id: "w",
+    p_metadata: { hits: 3 },
+    p_user_id: null,
+  }],
+  [{ verb: "workers", limit: 5 }, "list_workers", { p_limit: 5, p_user_id: null }],
   [{ verb: "pulse" }, "queue_pulse", {}],
   [{ verb: "rescue", lost: [[TASK, 1]], limit: 10 }, "rescue_tasks", { p_lost: [[TASK, 1]], p_limit: 10 }],
   [{ verb: "prune", older_than_seconds: 60 }, "prune_tasks", { p_older_than_seconds: 60 }],
@@ -38,7 +44,7 @@ Deno.test("whatever a user asks for, he gets his own", async () => {
   for (const [verb, { right, isForAll, function: fn, fields }] of Object.entries(VERBS)) {
     if (right === "service" || isForAll) continue;
     project.answers({ [fn]: () => null });
-    const values: Record<string, unknown> = { text: TASK, uuid: RUN, integer: 1 };
+    const values: Record<string, unknown> = { text: TASK, uuid: RUN, integer: 1, object: {} };
     const needed = Object.entries(fields).filter(([, kind]) => kind in values).map((
       [name, kind],
     ) => [name, values[kind]]);
@@ -69,6 +75,7 @@ const wrong: [body: object, path: string][] = [
   [{ verb: "get", task_id: TASK, attempt: 1 }, "attempt"],
   [{ verb: "get", task_id: TASK, p_user_id: USER }, "p_user_id"],
   [{ verb: "dispatched", task_id: TASK, claim_token: "t", flow_run_id: "x" }, "flow_run_id"],
+  [{ verb: "note_worker", worker_id: "w", metadata: [] }, "metadata"],
 ];
 for (const [body, path] of wrong) {
   Deno.test(`${JSON.stringify(body)} is refused, naming ${path}`, async () => {

@@ -47,6 +47,12 @@ export const VERBS: Record<string, Verb> = {
   },
   predecessors: { function: "task_predecessors", right: "anyone", fields: TASK },
   segments: { function: "completed_segments", right: "anyone", fields: { run_id: "text", project_id: "uuid?" } },
+  note_worker: {
+    function: "note_worker",
+    right: "work",
+    fields: { worker_id: "text", current_model: "text?", metadata: "object" },
+  },
+  workers: { function: "list_workers", right: "anyone", fields: { limit: "integer?" } },
   pulse: { function: "queue_pulse", right: "anyone", fields: {}, isForAll: true },
   rescue: { function: "rescue_tasks", right: "service", fields: { lost: "json?", limit: "integer?" }, isForAll: true },
   prune: {

@@ -1,0 +1,5 @@
+"""A module that a child never finishes importing."""
+
+import time
+
+time.sleep(600)
