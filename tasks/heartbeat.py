@@ -75,6 +75,10 @@ def beat(queue: TaskQueue, post: Post, inbox: Inbox, tell: Callable[[str], None]
             pass
         since = time.monotonic() - renewed
         try:
+            if post.stall is not None and time.monotonic() - moved > post.stall:
+                hung = f"It hung: there was no progress for {post.stall:g} s."
+                queue.fail(post.task_id, post.token, hung, retry=True)
+                return tell(STALLED)
             now_seen = queue.changed()
             disturbed = now_seen != seen and not _still_ours(queue, post)
             seen = now_seen
@@ -83,10 +87,6 @@ def beat(queue: TaskQueue, post: Post, inbox: Inbox, tell: Callable[[str], None]
             if _renew(queue, post, pending).cancelled:
                 return tell(CANCELLED)
             renewed, pending = time.monotonic(), None
-            if post.stall is not None and renewed - moved > post.stall:
-                hung = f"It hung: there was no progress for {post.stall:g} s."
-                queue.fail(post.task_id, post.token, hung, retry=True)
-                return tell(STALLED)
         except (StaleClaim, UnknownTask):
             return tell(LOST)
         except (QueueUnavailable, NotAllowed):  # a key that has expired may be renewed yet

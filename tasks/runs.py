@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Any
 
 from prefect.client.orchestration import PrefectClient, get_client
@@ -16,13 +18,15 @@ from prefect.logging import get_run_logger
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from blocks.queue.errors import QueueUnavailable, StaleClaim, TaskEnded, UnknownTask
+from blocks.queue.errors import QueueError, QueueUnavailable, StaleClaim, TaskEnded, UnknownTask
 from blocks.queue.model import Claim, Outcome, Status
+from blocks.queue.protocol import TaskQueue
 from blocks.storage.protocol import StorageError, StorageUnavailable
 from tasks import story
 from tasks.claims import hold
 from tasks.dispatch import UNREACHABLE, Dispatcher, follow_up
 from tasks.engines.protocol import EngineError, EngineOutOfMemory
+from tasks.engines.store import SHARED
 from tasks.errors import InvalidInput, Stopped
 from tasks.kinds import find_kind
 from tasks.media.errors import MediaError
@@ -61,12 +65,35 @@ async def perform_ending(site: Site, task_id: str, attempt: int, body: Ending) -
             )
         except (StaleClaim, UnknownTask) as gone:
             log.info("run_superseded task_id=%s attempt=%s reason=%s", task_id, attempt, gone)
+            if await asyncio.to_thread(_is_cancelled, site.queue, task_id):
+                return Cancelled(message=f"The task was cancelled before it began: {gone}")
             return Completed(name="Superseded", message=f"Nothing to do: {gone}")
         dispatcher = Dispatcher(site.queue, client, site.engines)
         async with hold(site.queue, claim, stall=site.stall_seconds) as held:
             work = Work(claim.task, attempt, site, held, dispatcher, log)
             with story.engine_log():
-                return await _conclude(work, claim, body)
+                state = await _conclude(work, claim, body)
+            if find_kind(claim.task.task_type).makes:
+                await asyncio.to_thread(_note_models, work)
+            return state
+
+
+def _note_models(work: Work) -> None:
+    """Tell the queue which models this process has loaded now, for whoever looks at its workers."""
+    models = SHARED.loaded()
+    if not models:
+        return
+    metadata = {"host": socket.gethostname(), "pid": os.getpid(), "models": [asdict(model) for model in models]}
+    try:
+        work.site.queue.note_worker(_worker(), models[0].name, metadata)
+    except QueueError as error:
+        work.log.warning("worker_not_noted reason=%s", error)
+
+
+def _is_cancelled(queue: TaskQueue, task_id: str) -> bool:
+    with contextlib.suppress(UnknownTask):
+        return queue.get(task_id).status is Status.CANCELLED
+    return False
 
 
 async def _conclude(work: Work, claim: Claim, body: Ending) -> State[Any]:
