@@ -11,13 +11,13 @@ from deployments.stack.errors import HomeInUse
 
 
 def test_a_healthy_doctor_ends_with_0(longtake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "checks", lambda _settings: [passed("python", "3.12")])
+    monkeypatch.setattr(doctor, "checks", lambda _settings, **_: [passed("python", "3.12")])
     answer = longtake("doctor")
     assert (answer.code, answer.out) == (0, "✓ python          3.12\n")
 
 
 def test_a_doctor_that_finds_something_ends_with_1_and_says_what_to_do(longtake, monkeypatch) -> None:
-    monkeypatch.setattr(doctor, "checks", lambda _settings: [failed("disk", "0.1 GB free", "Make room.")])
+    monkeypatch.setattr(doctor, "checks", lambda _settings, **_: [failed("disk", "0.1 GB free", "Make room.")])
     answer = longtake("doctor")
     assert answer.code == 1
     assert "✗ disk" in answer.out
@@ -25,7 +25,7 @@ def test_a_doctor_that_finds_something_ends_with_1_and_says_what_to_do(longtake,
 
 
 def test_the_doctor_tells_programs_the_same(longtake, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "checks", lambda _settings: [failed("disk", "0.1 GB free", "Make room.")])
+    monkeypatch.setattr(doctor, "checks", lambda _settings, **_: [failed("disk", "0.1 GB free", "Make room.")])
     assert longtake("doctor", "--json").document == {
         "ok": False,
         "checks": [{"name": "disk", "ok": False, "detail": "0.1 GB free", "fix": "Make room."}],

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,36 +17,49 @@ import httpx
 import psutil
 import pytest
 
+from deployments.cli.main import run
+from deployments.local.stack import LocalSupabase
 from deployments.stack.leftovers import wait_gone
 from tests.supabase_stack import SMALL_PROJECT
+from tests.supabase_stack import small_supabase as small_supabase
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("supabase")]
 
 
+@dataclass(frozen=True)
 class Longtake:
-    """The program, each call a process of its own."""
+    """The program for one home: called in this process, or `start`ed as one of its own."""
 
-    def __init__(self, home: Path) -> None:
-        self.home = home
+    home: Path
+    capture: pytest.CaptureFixture[str]
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        argv = [sys.executable, "-m", "deployments.cli", "supabase", *arguments, "--home", str(self.home)]
+        argv = [sys.executable, "-m", "deployments.cli", *self._tokens(arguments)]
         return subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
     def run(self, *arguments: str) -> tuple[int, str, str]:
-        process = self.start(*arguments)
-        out, err = process.communicate(timeout=60)
-        return process.returncode, out, err
+        self.capture.readouterr()
+        code = run(self._tokens(arguments))
+        return int(code), *self.capture.readouterr()
 
     def document(self, *arguments: str) -> Any:
         return json.loads(self.run(*arguments, "--json")[1])
 
+    def _tokens(self, arguments: tuple[str, ...]) -> list[str]:
+        return ["supabase", *arguments, "--home", str(self.home)]
+
 
 @pytest.fixture
-def longtake(home: Path) -> Iterator[Longtake]:
-    program = Longtake(home)
+def longtake(home: Path, capfd: pytest.CaptureFixture[str]) -> Iterator[Longtake]:
+    program = Longtake(home, capfd)
     yield program
     program.run("stop")
+
+
+@pytest.fixture
+def shared(small_supabase: LocalSupabase, capfd: pytest.CaptureFixture[str]) -> Longtake:
+    """The program for the home of a stack that runs already and is other tests' too."""
+    return Longtake(small_supabase.folder.parent, capfd)
 
 
 @pytest.fixture
@@ -53,13 +67,13 @@ def project(home: Path) -> str:
     return str(shutil.copytree(SMALL_PROJECT, home / "project"))
 
 
-def count(document: dict[str, Any]) -> int:
-    headers = {"apikey": document["keys"]["secret"]}
-    return len(httpx.get(f"{document['url']}/rest/v1/notes", headers=headers).json())
+def count(stack: LocalSupabase) -> int:
+    return len(httpx.get(f"{stack.url}/rest/v1/notes", headers={"apikey": stack.secret_key}).json())
 
 
 def test_it_is_left_running_told_about_reset_and_stopped(longtake: Longtake, project: str) -> None:
-    started = longtake.document("start", "--detach", "--project", project)
+    launcher = longtake.start("start", "--detach", "--project", project, "--json")
+    started = json.loads(launcher.communicate(timeout=60)[0])
     assert longtake.document("status") == started
     headers = {"apikey": started["keys"]["secret"]}
     user = {"email": "a@example.com", "password": "a password"}
@@ -83,9 +97,8 @@ def test_in_the_foreground_it_shows_address_and_keys_and_ends_with_ctrl_c(longta
     assert (process.returncode, rest, errors) == (0, "Stopped.\n", "")
 
 
-def test_status_keeps_the_keys_to_itself_unless_asked(longtake: Longtake, project: str) -> None:
-    longtake.run("start", "-d", "--project", project)
-    plain, shown = longtake.run("status")[1], longtake.run("status", "--show-keys")[1]
+def test_status_keeps_the_keys_to_itself_unless_asked(shared: Longtake) -> None:
+    plain, shown = shared.run("status")[1], shared.run("status", "--show-keys")[1]
     assert "20260101000000" in plain
     assert "sb_secret_" not in plain
     assert "postgresql://" not in plain
@@ -99,12 +112,12 @@ def test_a_status_of_nothing_says_how_to_start(longtake: Longtake) -> None:
 
 
 def test_a_stopped_one_is_reset_as_well(longtake: Longtake, project: str, home: Path) -> None:
-    first = longtake.document("start", "-d", "--project", project)
-    assert count(first) == 1
-    longtake.run("stop")
+    with LocalSupabase(home, project=Path(project)) as first:
+        assert count(first) == 1
     (Path(project) / "seed.sql").write_text("select 1;")
     assert longtake.document("reset", "--project", project) == {"reset": True, "running": False}
-    assert count(longtake.document("start", "-d", "--project", project)) == 0
+    with LocalSupabase(home, project=Path(project)) as second:
+        assert count(second) == 0
 
 
 @pytest.mark.parametrize("command", [("start", "-d"), ("start",), ("reset",)])
@@ -125,11 +138,10 @@ def test_a_reset_of_a_running_one_that_fails_is_told_and_ends_it(longtake: Longt
     assert longtake.run("status")[0] == 5
 
 
-def test_a_second_start_is_refused(longtake: Longtake, project: str) -> None:
-    longtake.run("start", "-d", "--project", project)
-    code, _, errors = longtake.run("start", "--project", project)
+def test_a_second_start_is_refused(shared: Longtake) -> None:
+    code, _, errors = shared.run("start", "--project", str(SMALL_PROJECT))
     assert (code, "already runs" in errors) == (1, True)
-    assert longtake.run("status")[0] == 0
+    assert shared.run("status")[0] == 0
 
 
 def test_help_is_quick_to_load() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,7 +80,24 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def story() -> Iterator[Story]:
+def orphans_end() -> Iterator[Future[Any]]:
+    """Done when no child of an `up` that was killed alone is left.
+
+    A server without its database hangs until its lifeline kills it, ten seconds later: `story` begins meanwhile.
+    """
+    with private_home() as home, ThreadPoolExecutor(1) as watch:
+        try:
+            up = start(home)
+            wait_for(lambda: (home / "server.json").exists())
+            up.kill()
+            up.communicate()
+            yield watch.submit(wait_for, lambda: not processes(home), patience=20)
+        finally:
+            end_all(processes(home))
+
+
+@pytest.fixture(scope="module")
+def story(orphans_end: Future[Any]) -> Iterator[Story]:
     with private_home() as home:
         try:
             yield tell(home)
@@ -129,10 +147,5 @@ def test_ctrl_c_leaves_no_process_behind(story: Story) -> None:
     assert story.left == []
 
 
-def test_the_children_of_a_killed_up_end_by_themselves() -> None:
-    with private_home() as home:
-        up = start(home)
-        wait_for(lambda: (home / "server.json").exists())
-        up.kill()
-        up.communicate()
-        wait_for(lambda: not processes(home), patience=20)
+def test_the_children_of_a_killed_up_end_by_themselves(orphans_end: Future[Any]) -> None:
+    assert orphans_end.result()

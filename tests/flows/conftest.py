@@ -4,16 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from deployments.settings import Settings
 from deployments.stack.stack import Stack
 from tests.conftest import private_home
 from tests.flows.lab import Lab
 
 
 @pytest.fixture(scope="session")
-def lab() -> Iterator[Lab]:
-    """A real Prefect server on PostgreSQL with a worker for each pool, one slot each for cpu and gpu."""
+def lab(stack_with_workers: Stack) -> Iterator[Lab]:
+    """The session's stack with workers: a real Prefect server on PostgreSQL, one slot each for cpu and gpu."""
     with private_home() as folder:
-        settings = Settings.load(home=folder / "home", stop_grace_seconds=0)
-        with Stack(settings, durable=False):
-            yield Lab(settings, folder)
+        yield Lab(stack_with_workers.settings, folder)

@@ -188,7 +188,8 @@ def test_a_cancelled_task_is_stopped_in_time_whatever_it_was_doing(gpu: GpuLab, 
     task = gpu.long_image()
     if phase.random() < 0.7:
         gpu.working(task)
-    time.sleep(phase.uniform(0, 0.5))  # a random phase, and nothing is expected of its end
+    moment = time.monotonic() + phase.uniform(0, 0.5)  # a random phase: nothing is expected of its end
+    until(lambda: time.monotonic() > moment, "the moment")
     if gpu.queue.get(task.id).status.is_terminal:
         pytest.fail("the task was too short to be cancelled")
     (cancel_by_api if number % 2 else cancel_by_cli)(gpu, task)
