@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 from uuid import UUID
 
 from prefect.blocks.core import Block
@@ -67,14 +68,11 @@ def _save(
     engines: EngineChoice,
     work_dir: Path,
 ) -> None:
-    kept: dict[str, Any] = {}
-    try:
+    workspace = Workspace(queue=queue, storage=storage, engines=engines, work_dir=work_dir.resolve())
+    # ValueError: there is none yet, or one that an older version cannot have meant.
+    with contextlib.suppress(ValueError):
         before = cast(Workspace, Workspace.load(WORKSPACE))
-    except ValueError:  # there is none yet, or one that an older version cannot have meant
-        before = None
-    if before:
-        kept["stall_seconds"] = before.stall_seconds
         given = {name: getattr(engines, name) for name in engines.model_fields_set}
-        engines = before.engines.model_copy(update=given)
-    workspace = Workspace(queue=queue, storage=storage, engines=engines, work_dir=work_dir.resolve(), **kept)
+        workspace.engines = before.engines.model_copy(update=given)
+        workspace.stall_seconds = before.stall_seconds
     workspace.save(WORKSPACE, overwrite=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
 from pathlib import Path
 
@@ -60,16 +60,8 @@ class Clip:
 
 
 def setup_of(choice: EngineChoice) -> Setup:
-    return Setup(
-        dtype=choice.dtype,
-        device=choice.device,
-        offload=choice.offload,
-        vae_tiling=choice.vae_tiling,
-        vae_slicing=choice.vae_slicing,
-        cache=choice.cache,
-        compile=choice.compile,
-        offline=choice.offline,
-    )
+    """The block has a field for each of the setup's, of the same name."""
+    return Setup(**{each.name: getattr(choice, each.name) for each in fields(Setup)})
 
 
 def make_clip(clip: Clip, out: Path, on_step: OnStep) -> VideoInfo:
