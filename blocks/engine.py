@@ -40,3 +40,15 @@ class EngineChoice(Block):
         "steps only.",
     )
     offline: bool = Field(default=False, description="Use only models that are on this machine already.")
+    allowed_models: list[str] = Field(
+        default_factory=list,
+        description="Patterns of the models that a task may name, such as `Wan-AI/*`, beside this site's own. A folder "
+        "of the worker's machine needs one that is a path, such as `/models/*`. Empty: any model of the hub, and "
+        "folders only where the storage is a folder of this machine.",
+    )
+    lora_cache_gb: float = Field(
+        20.0,
+        ge=0,
+        description="What the LoRAs kept in `work_dir/loras` may take, in 10⁹ bytes; those used longest ago go first, "
+        "and none that a run is using.",
+    )

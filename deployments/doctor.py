@@ -9,18 +9,20 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from packaging.version import Version
 
-from deployments.doctor_server import server_checks
+from deployments.doctor_server import server_checks, what_gpu_workers_read
 from deployments.doctor_supabase import supabase_checks
 from deployments.findings import Check, failed, passed
-from deployments.requirements import DIFFUSION, missing
+from deployments.requirements import Needs, Pool, missing, missing_for_worker
 from deployments.settings import Settings
 from deployments.stack.errors import StackError
 from deployments.stack.home import running_up
 from deployments.stack.leftovers import find_leftovers
 from deployments.stack.postgres import find_binaries
+from deployments.work_pools import pool_template
 
 __all__ = ["Check", "checks"]
 
@@ -34,7 +36,8 @@ _SQLALCHEMY_BELOW = "2.1"
 def checks(settings: Settings, *, gpu: bool = False, models: Sequence[str] = ()) -> list[Check]:
     """This machine first, then the server that the settings point at.
 
-    `gpu`: also what a worker of pool gpu needs here; `models`: those it is to load, as "engine:model".
+    `gpu`: also what a worker of pool gpu would refuse to start without; `models`: what else it is to load, as
+    "engine:model".
     """
     local: tuple[Callable[[Settings], Check], ...] = (
         _python, _packages, _home, _room, _media, _database, _queue, _leftovers,
@@ -89,12 +92,38 @@ def _media(_settings: Settings) -> Check:
 
 
 def _engines(settings: Settings, gpu: bool, models: Sequence[str]) -> Iterator[Check]:
-    """What a worker looks at before it starts, one line for each problem."""
-    engines = DIFFUSION if gpu else (settings.engine, settings.image_engine)
-    found = missing(engines=engines, models=models, gpus_wanted=gpu)
+    """One line for each problem."""
+    if gpu:
+        found = missing_for_worker(*_gpu_worker(settings, models), [_prefect_home(settings)])
+        passes = "a worker of pool gpu"
+    else:
+        engines = (settings.engine, settings.image_engine)
+        found, passes = missing(Needs(engines=engines, models=models, on_cpu=True)), ", ".join(engines)
     if not found:
-        yield passed("engines", f"nothing is missing for {', '.join(engines)}")
+        yield passed("engines", f"nothing is missing for {passes}")
     yield from (failed(problem.what, problem.why, problem.fix) for problem in found)
+
+
+def _gpu_worker(settings: Settings, models: Sequence[str]) -> tuple[Pool, dict[str, Any]]:
+    """What the worker reads from the server; without one, or before its set-up, what set-up would write there."""
+    pool, workspace = what_gpu_workers_read(settings) or (None, None)
+    template = (pool or pool_template("gpu", settings))["base_job_template"]
+    says = {name: variable.get("default") for name, variable in template["variables"]["properties"].items()}
+    named = Pool("gpu", (*(says["models"] or ()), *models), says["gpus"] or (), says["children_per_gpu"])
+    engines = {
+        "video": settings.engine,
+        "image": settings.image_engine,
+        "video_model": settings.model,
+        "image_model": settings.image_model,
+        **({"device": settings.device} if settings.device else {}),
+    }
+    return named, workspace or {"engines": engines, "work_dir": str(settings.work_dir)}
+
+
+def _prefect_home(settings: Settings) -> Path:
+    """Of the worker that `up` starts here; on any other machine of the one that a person starts."""
+    theirs = Path(os.environ.get("PREFECT_HOME", "~/.prefect")).expanduser()
+    return theirs if os.environ.get("PREFECT_API_URL") else settings.prefect_home
 
 
 def _database(_settings: Settings) -> Check:

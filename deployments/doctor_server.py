@@ -5,18 +5,20 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import httpx
 import yaml
 
 from deployments.deploy import PREFECT_FILE
 from deployments.findings import Check, failed, passed
+from deployments.requirements import WORKSPACE
 from deployments.settings import GPU_DOCKER, POOLS, Settings
 from deployments.stack.api import PrefectApi
 
 _SET_UP = "longtake setup"
 _POLL_AT_LEAST_EVERY = timedelta(minutes=2)
-_BLOCK = "/block_types/slug/longtake-workspace/block_documents/name/longtake"
+_BLOCK = "/block_types/slug/{}/block_documents/name/{}".format(*WORKSPACE)
 
 
 def server_checks(settings: Settings) -> list[Check]:
@@ -34,6 +36,19 @@ def server_checks(settings: Settings) -> list[Check]:
         return [failed("server", f"{where} answers {error.response.status_code}", fix)]
     except httpx.HTTPError as error:
         return [failed("server", f"{where} does not answer: {error}", "Start it with: longtake up")]
+
+
+def what_gpu_workers_read(settings: Settings) -> tuple[dict[str, Any] | None, dict[str, Any] | None] | None:
+    """Pool gpu and the content of the workspace block, as far as they are there; None without an answer."""
+    connection = settings.connection()
+    if connection is None:
+        return None
+    try:
+        with PrefectApi(connection, timeout=5) as api:
+            block = api.find(_BLOCK)
+            return api.find("/work_pools/gpu"), block and block["data"]
+    except httpx.HTTPError:
+        return None  # `server_checks` tells why
 
 
 def _what_it_has(api: PrefectApi) -> Iterator[Check]:

@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     model: str = Field("", description="The model it loads when a task names none; empty: the engine's default.")
     image_engine: str = Field("sketch", description="The engine that makes single images: sketch, image.")
     image_model: str = Field("", description="The model it loads when a task names none; empty: the engine's default.")
+    device: str = Field(
+        "", description="Where models run: auto, cuda, cuda:1, mps or cpu; empty: what the workspace block says, auto."
+    )
     control_slots: int = Field(4, ge=2, le=64, description="Runs at once in pool control; poll holds one of them.")
     cpu_slots: int = Field(1, ge=1, le=64, description="Runs at once in pool cpu.")
     gpu_slots: int = Field(1, ge=1, le=64, description="Runs at once in pool gpu.")

@@ -20,6 +20,7 @@ def save(settings: Settings) -> None:
         image=settings.image_engine,
         video_model=settings.model,
         image_model=settings.image_model,
+        **({"device": settings.device} if settings.device else {}),
     )
     site = supabase_site(settings)
     if site is None:

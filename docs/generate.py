@@ -10,6 +10,7 @@ from typing import Any
 from cyclopts import App
 from pydantic_core import PydanticUndefined
 
+from blocks.engine import EngineChoice
 from deployments.cli.exits import ExitCode
 from deployments.cli.main import app
 from deployments.settings import PREFIX, Settings
@@ -154,7 +155,22 @@ def _settings() -> str:
         "Prefect's own variables decide which server commands talk to: `PREFECT_API_URL` and "
         "`PREFECT_API_AUTH_STRING`. Without the first, it is the server that `longtake up` last started in the home; "
         "its address and auth string stand in `server.json` there, readable by its owner only.",
+        "",
+        "## What runs read",
+        "",
+        "The part `engines` of the Prefect block `longtake` (type *Longtake workspace*) says how and what its site "
+        "generates. Change it in the Prefect UI: the next run reads it, and `longtake setup` leaves alone what is no "
+        "variable above.",
+        "",
+        *_table(("field", "meaning", "default"), _engine_fields()),
     )
+
+
+def _engine_fields() -> Iterator[tuple[str, ...]]:
+    for name in EngineChoice.__annotations__:
+        field = EngineChoice.model_fields[name]
+        default = field.get_default(call_default_factory=True)
+        yield f"`{name}`", field.description or "", f"`{_json(default)}`" if default not in ("", []) else ""
 
 
 def _bounds(field: Any) -> str:

@@ -23,10 +23,12 @@ from tasks.generation import (
     setup_of,
     size_for,
 )
+from tasks.kinds import Makes
 from tasks.loras import fetch_loras
 from tasks.media.images import fit, read_image, write_image
 from tasks.media.probe import VideoInfo
 from tasks.media.video import read_frame
+from tasks.models import check_allowed, choose
 from tasks.params.clips import ClipParams, FrameParams, GenerationParams, ImageParams, InterpolateParams
 from tasks.step import step
 from tasks.work import Work
@@ -35,14 +37,20 @@ from tasks.work import Work
 _CONTEXT = 8
 
 
-def video_maker(work: Work, model: str | None = None) -> Maker:
-    engines = work.site.engines
-    return Maker(engines.video, model or engines.video_model, setup_of(engines))
+def video_maker(work: Work, named: str | None = None) -> Maker:
+    """Of the model that the task names, or of the site's. Raises `InvalidInput` for one that it may not name."""
+    return _maker(work, "video", named)
 
 
-def image_maker(work: Work, model: str | None = None) -> Maker:
+def image_maker(work: Work, named: str | None = None) -> Maker:
+    return _maker(work, "image", named)
+
+
+def _maker(work: Work, makes: Makes, named: str | None) -> Maker:
     engines = work.site.engines
-    return Maker(engines.image, model or engines.image_model, setup_of(engines))
+    check_allowed(named, engines, makes, local_paths=work.site.storage.local_paths)
+    choice = choose(engines, makes, named)
+    return Maker(choice.engine, choice.model, setup_of(engines))
 
 
 @dataclass(frozen=True, slots=True)

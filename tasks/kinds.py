@@ -13,6 +13,7 @@ from tasks.params.travel import SegmentParams, StitchParams, TravelParams
 
 CONTROL, CPU, GPU, GPU_DOCKER = "control", "cpu", "gpu", "gpu-docker"
 POOLS = (CONTROL, CPU, GPU)
+Makes = Literal["video", "image"]
 #: A pool that can do the tasks of another, by deployments of its own. Which of the two works is decided by which has a
 #: worker; with one in each, both do.
 STAND_INS = {GPU_DOCKER: GPU}
@@ -24,7 +25,7 @@ class Kind:
     params: type[Params]
     pool: str
     aliases: tuple[str, ...] = ()
-    makes: Literal["video", "image"] | None = None  # by which of the site's engines
+    makes: Makes | None = None  # by which of the site's engines
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ async def perform_ending(site: Site, task_id: str, attempt: int, body: Ending) -
         dispatcher = Dispatcher(site.queue, client, site.engines)
         async with hold(site.queue, claim, stall=site.stall_seconds) as held:
             work = Work(claim.task, attempt, site, held, dispatcher, log)
-            with story.engine_log():
+            with work.until_end, story.engine_log():
                 state = await _conclude(work, claim, body)
             if find_kind(claim.task.task_type).makes:
                 await asyncio.to_thread(_note_models, work)

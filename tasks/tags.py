@@ -5,9 +5,9 @@ from __future__ import annotations
 from blocks.engine import EngineChoice
 from blocks.queue.model import Task
 from tasks.engines.protocol import EngineError
-from tasks.engines.registry import capabilities
-from tasks.kinds import find_kind
+from tasks.errors import InvalidInput
 from tasks.labels import TAG
+from tasks.models import chosen_by
 
 
 def tags(task: Task, attempt: int, engines: EngineChoice) -> list[str]:
@@ -21,15 +21,9 @@ def tags(task: Task, attempt: int, engines: EngineChoice) -> list[str]:
 
 
 def _model(task: Task, engines: EngineChoice) -> str | None:
-    """Such as "wan:Wan-AI/Wan2.1-FLF2V-14B-720P-diffusers", by which a warm worker's child knows it too."""
-    makes = find_kind(task.task_type).makes
-    if makes is None:
-        return None
-    engine = engines.video if makes == "video" else engines.image
-    default = engines.video_model if makes == "video" else engines.image_model
-    named = task.params.get("model_name") or task.params.get("model")
+    """As a warm worker's child knows it too."""
     try:
-        model = named if isinstance(named, str) else default or capabilities(engine).default_model
-    except EngineError:
+        choice = chosen_by(task.task_type, task.params, engines)
+    except (InvalidInput, EngineError):
         return None  # the run will tell its user
-    return f"{engine}:{model[:200]}"
+    return str(choice)[:200] if choice else None

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -69,6 +69,8 @@ class Work:
     held: Hold
     dispatcher: Dispatcher
     log: Logger
+    #: What the body holds for as long as the run lasts.
+    until_end: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
     @property
     def folder(self) -> WorkFolder:
@@ -89,8 +91,8 @@ class Work:
             raise InvalidInput(f"orchestrator_task_id_ref: there is no task {task_id!r}.") from None
 
     async def fetch(self, location: str) -> Path:
-        """An input as a local file."""
-        return await asyncio.to_thread(self.site.storage.fetch, location, self.folder.path)
+        """An input as a local file, read on behalf of the task's owner."""
+        return await asyncio.to_thread(self.site.storage.fetch, location, self.folder.path, owner=self.task.user_id)
 
     async def end(self, verb: Callable[..., Outcome], *args: Any, **kwargs: Any) -> Outcome:
         """The body's last act: a verb of the queue that gives the claim up, called with task id and token first."""

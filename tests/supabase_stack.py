@@ -6,11 +6,14 @@ A module that uses them says `from tests.supabase_stack import supabase`, or a c
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from blocks.storage.supabase import SupabaseStorage
+from blocks.supabase.access import SupabaseAccess
 from deployments.local.project import OURS
 from deployments.local.stack import LocalSupabase
 from tests.conftest import private_home
@@ -33,6 +36,14 @@ def shared(project: Path) -> Iterator[LocalSupabase]:
             yield stack
         finally:
             del _running[project]
+
+
+def private_bucket(stack: LocalSupabase) -> SupabaseStorage:
+    """A new bucket, whose objects nobody reads by their link."""
+    access = SupabaseAccess(stack.url, stack.secret_key, bucket=f"private-{secrets.token_hex(4)}")
+    storage = SupabaseStorage(access)
+    storage.client.request("POST", "/storage/v1/bucket", json={"id": access.bucket, "name": access.bucket})
+    return storage
 
 
 @pytest.fixture(scope="session")

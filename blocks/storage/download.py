@@ -68,11 +68,11 @@ class Downloader:
         try:
             there = httpx.URL(urljoin(str(came_from), url) if came_from else url)
         except (httpx.InvalidURL, ValueError, TypeError):
-            raise StorageError("The address is no URL. Give the https address of a picture or a video.") from None
+            raise StorageError("The address is no URL. Give the https address of a picture, video or sound.") from None
         if there.scheme not in ("http", "https"):
             raise StorageError(f"An address of the kind {there.scheme[:20]!r} is not fetched. Give an https address.")
         if not _HOST.fullmatch(there.raw_host):
-            raise StorageError("The address names no server. Give the https address of a picture or a video.")
+            raise StorageError("The address names no server. Give the https address of a picture, video or sound.")
         if there.userinfo:
             raise StorageError(f"The address at {there.host!r} carries a user name. Give one that opens without.")
         if self._is_ours(there) and (came_from is None or self._is_ours(came_from)):
@@ -107,7 +107,7 @@ class Downloader:
             raise StorageError(f"{what} cannot be fetched (HTTP {status}). Check that it opens without signing in.")
         if not may_be_media(headers.get("content-type", "")):
             kind = safe_name(headers["content-type"])[:60]
-            raise StorageError(f"{what} is {kind}, neither a picture nor a video. Give the address of the file itself.")
+            raise StorageError(f"{what} is {kind}, no picture, video or sound. Give the address of the file itself.")
         if headers.get("content-encoding", "identity") != "identity":
             raise StorageError(f"{what} comes compressed although we asked for it as it is. Give another address.")
         chunked = "chunked" in headers.get("transfer-encoding", "")

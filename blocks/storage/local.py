@@ -13,6 +13,8 @@ from blocks.storage.protocol import Storage, StorageError, StorageUnavailable, S
 
 
 class LocalStorage(Storage):
+    local_paths = True
+
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root).resolve()
 
@@ -23,8 +25,17 @@ class LocalStorage(Storage):
         folder = self.root / safe_name(owner) / "inputs" / sha256_of(source)[:32]
         return self._store(source, folder / safe_name(source.name))
 
-    def fetch(self, location: str, folder: Path) -> Path:  # noqa: ARG002  (nothing to copy: the file is here)
-        if "://" in location and not location.startswith("file://"):
+    def keeps(self, location: str) -> bool:
+        return "://" not in location or location.startswith("file://")
+
+    def fetch(
+        self,
+        location: str,
+        folder: Path,  # noqa: ARG002  (nothing to copy: the file is here)
+        *,
+        owner: str | None = None,  # noqa: ARG002  (everything here has one owner)
+    ) -> Path:
+        if not self.keeps(location):
             raise StorageError(
                 f"The local storage cannot read {location.split('?')[0]!r}: it reads files of this machine only. "
                 "Download the file and give its path."

@@ -25,6 +25,9 @@ class Stored:
 
 
 class Storage(Protocol):
+    #: Whether a task may name files of the machine that runs it: only where one person owns tasks and machine.
+    local_paths: bool
+
     def put(self, source: Path, *, owner: str, task_id: str, attempt: int, name: str) -> Stored:
         """Store a finished file under `<owner>/<task>/<attempt>/<name>`, checked before it is visible (I9).
 
@@ -36,9 +39,14 @@ class Storage(Protocol):
         """Store a user's file under its own hash: the same bytes are stored once."""
         ...
 
-    def fetch(self, location: str, folder: Path) -> Path:
+    def keeps(self, location: str) -> bool:
+        """Whether the location is one of this storage's own, so that `fetch` reads it with the storage's own rights."""
+        ...
+
+    def fetch(self, location: str, folder: Path, *, owner: str | None = None) -> Path:
         """A local file with the bytes of `location`: inside `folder`, or the stored file itself. Do not write to it.
 
+        `owner` is the user on whose behalf it is read: what is kept for others is then read as a stranger reads it.
         Refuses: `StorageError` (no such file, a kind of location this storage does not read).
         """
         ...

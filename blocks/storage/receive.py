@@ -55,7 +55,7 @@ OpenAt = Callable[[int, str | None], AbstractContextManager[Body]]
 def receive(open_at: OpenAt, target: Path, limits: Limits, *, what: str, only_media: bool) -> Path:
     """Write the file to `target` at once, when all of it is here. Raises `StorageError`, `StorageUnavailable`.
 
-    `what` names the file in messages. `only_media`: it must begin like a picture or a video.
+    `what` names the file in messages. `only_media`: it must begin like a picture, a video or sound.
     """
     part = target.with_name(f".{uuid.uuid4().hex}.part")
     try:
@@ -144,7 +144,7 @@ class _Reception:
         head = self.file.read(HEAD)
         self.file.seek(end)
         if not looks_like_media(head):
-            raise StorageError(f"{self.what} is neither a picture nor a video. Give the address of the file itself.")
+            raise StorageError(f"{self.what} is no picture, video or sound. Give the address of the file itself.")
 
     def _too_large(self) -> StorageError:
         return StorageError(

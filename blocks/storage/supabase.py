@@ -46,7 +46,7 @@ class SupabaseStorage(Storage):
         self.client = client or SupabaseClient(access)
         self.limits = limits or Limits()
         self._objects = Objects(self.client, access.bucket)
-        self._allow_local_paths = allow_local_paths
+        self.local_paths = allow_local_paths
         self._downloader = downloader or Downloader(allow_loopback=allow_loopback, limits=self.limits)
         self._unfinished: dict[tuple[str, str], Resumable] = {}
 
@@ -72,10 +72,15 @@ class SupabaseStorage(Storage):
                 return Stored(self._objects.public_url(path), wanted.sha256, wanted.size)
             return self._stored(source, wanted, path, replace=found is not None)
 
-    def fetch(self, location: str, folder: Path) -> Path:
+    def keeps(self, location: str) -> bool:
+        return self._objects.path_of(location) is not None
+
+    def fetch(self, location: str, folder: Path, *, owner: str | None = None) -> Path:
         path = self._objects.path_of(location)
         if path is not None:
-            return self._fetch_own(path, location, folder)
+            # Our key opens every folder of the bucket. It must not open them to whoever names a path in a task.
+            foreign = owner is not None and not path.startswith(f"{safe_name(owner)}/")
+            return self._fetch_own(path, location, folder, public=foreign)
         if "://" in location and not location.startswith("file://"):
             return self._downloader.fetch(location, folder)
         return self._local(location)
@@ -177,11 +182,11 @@ class SupabaseStorage(Storage):
                     return False
         return True
 
-    def _fetch_own(self, path: str, location: str, folder: Path) -> Path:
+    def _fetch_own(self, path: str, location: str, folder: Path, *, public: bool) -> Path:
         @contextlib.contextmanager
         def open_at(offset: int, etag: str | None) -> Iterator[Body]:
-            with self._objects.open(path, offset, etag, self.limits.stall) as (body, kind):
-                if not may_be_media(kind) and not kind.startswith(("application/json", "audio/")):
+            with self._objects.open(path, offset, etag, self.limits.stall, public=public) as (body, kind):
+                if not may_be_media(kind) and not kind.startswith("application/json"):
                     raise StorageError(f"{path} is {safe_name(kind)[:60]}, which is nothing that tasks read.")
                 yield body
 
@@ -189,7 +194,7 @@ class SupabaseStorage(Storage):
             return receive(open_at, folder / local_name(location), self.limits, what=path, only_media=False)
 
     def _local(self, location: str) -> Path:
-        if not self._allow_local_paths:
+        if not self.local_paths:
             raise StorageError(
                 "A path of some machine cannot be read here: workers of this queue run anywhere. "
                 "Store the file first and give its URL."

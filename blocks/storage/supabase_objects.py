@@ -125,13 +125,18 @@ class Objects:
                 raise
 
     @contextlib.contextmanager
-    def open(self, path: str, offset: int, etag: str | None, stall: float) -> Iterator[tuple[Body, str]]:
-        """(the bytes from `offset` on, their declared type); they start over if the etag is another now."""
+    def open(
+        self, path: str, offset: int, etag: str | None, stall: float, *, public: bool = False
+    ) -> Iterator[tuple[Body, str]]:
+        """(the bytes from `offset` on, their declared type); they start over if the etag is another now.
+
+        `public`: as anybody could read them, without our key.
+        """
         headers = {"accept-encoding": "identity"}
         if offset and etag:
             headers |= {"range": f"bytes={offset}-", "if-range": etag}
         try:
-            with self._reading(path, headers, stall) as response:
+            with self._reading(path, headers, stall, (True,) if public else self._readings()) as response:
                 told = response.headers
                 start, size = span_of(response.status_code, told.get("content-range"), told.get("content-length"))
                 body = Body(start, size, strong_etag(told.get("etag")), response.iter_raw())
@@ -144,7 +149,7 @@ class Objects:
         headers = {"accept-encoding": "identity", "range": f"bytes={start}-{start + length - 1}"}
         piece = bytearray()
         try:
-            with self._reading(f"{path}?cacheNonce={uuid.uuid4().hex}", headers, _STALL) as response:
+            with self._reading(f"{path}?cacheNonce={uuid.uuid4().hex}", headers, _STALL, self._readings()) as response:
                 if response.status_code == httpx.codes.PARTIAL_CONTENT or start == 0:
                     for chunk in response.iter_raw():
                         piece += chunk
@@ -155,17 +160,19 @@ class Objects:
         return bytes(piece[:length])
 
     @contextlib.contextmanager
-    def _reading(self, path: str, headers: Mapping[str, str], stall: float) -> Iterator[httpx.Response]:
+    def _reading(
+        self, path: str, headers: Mapping[str, str], stall: float, readings: tuple[bool, ...]
+    ) -> Iterator[httpx.Response]:
         path, question, query = path.partition("?")
         with contextlib.ExitStack() as stack:
-            for public in self._readings():
+            for public in readings:
                 url = self.url("public/" if public else "authenticated/", path) + question + query
                 try:
                     opened = self.client.stream(url, headers=headers, stall=stall, public=public)
                     yield stack.enter_context(opened)
                     return
                 except SupabaseRefused as error:
-                    if error.status not in _NOT_SEEN or public is self._readings()[-1]:
+                    if error.status not in _NOT_SEEN or public is readings[-1]:
                         raise
 
     def _readings(self) -> tuple[bool, ...]:

@@ -73,11 +73,7 @@ def _serve(inbox: Inbox, lane: LaneFile, flows: dict[str, Any]) -> int:
     from deployments.warm import execution, models
     from deployments.warm.private import TerminationSignal
 
-    terminated = False
-
     def terminate(_number: int, _frame: object) -> NoReturn:
-        nonlocal terminated
-        terminated = True  # said here: the engine may turn the exception into an ordinary end
         raise TerminationSignal(signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, terminate)
@@ -85,14 +81,11 @@ def _serve(inbox: Inbox, lane: LaneFile, flows: dict[str, Any]) -> int:
     try:
         while run := inbox.next_run():
             lane.note(run.flow_run_id)
-            inbox.begin(run.flow_run_id)
             try:
                 code, problem = execution.execute(run, flows)
             finally:
                 inbox.end()
             signal.signal(signal.SIGTERM, terminate)  # a cancelled run leaves Prefect's in place
-            if terminated and not inbox.cancelled:
-                return _TERMINATED
             lane.note(None)
             execution.tidy()
             inbox.send(

@@ -9,7 +9,7 @@ from uuid import UUID
 
 import anyio
 
-from deployments.warm.lane import Outcome, RunDied, describe_exit
+from deployments.warm.lane import Outcome, RunDied, State, describe_exit
 from deployments.warm.lanes import CannotStart, Lanes
 from deployments.warm.life import Life
 from deployments.warm.messages import Run
@@ -40,10 +40,10 @@ class RunInHand:
     def cancel(self) -> None:
         """Stop it, whatever it is doing; `carry_out` then reports it as cancelled."""
         self._cancelled = True
-        if self._life:
-            self._life.stop(cancelled=self.flow_run)
-        else:
+        if self._life is None:
             self._waiting.cancel()
+        elif self._life.lane.run == self.flow_run:  # otherwise it has ended there, and the child may have another one
+            self._life.stop(cancelled=self.flow_run)
 
     @property
     def _unwanted(self) -> bool:
@@ -86,7 +86,8 @@ class RunInHand:
     async def _report(self, outcome: Outcome, lanes: Lanes) -> int:
         assert self._life
         if self._cancelled:
-            await self._life.gone()  # Cancelled means that it has stopped
+            if self._life.lane.state is State.STOPPING:
+                await self._life.gone()  # Cancelled means that it has stopped
             await self._reports.cancelled(self.flow_run)
             return 0
         if isinstance(outcome, RunDied):
@@ -94,6 +95,7 @@ class RunInHand:
             message = f"Its warm child (pid {self._life.pid}) ended with {describe_exit(outcome.code)} {when}."
             await self._reports.crashed(self.flow_run, message)
         elif outcome.code:
-            message = f"It could not be executed: {outcome.problem or describe_exit(outcome.code)}"
+            problem = outcome.problem or describe_exit(outcome.code)
+            message = f"It could not be executed, or its end not be reported: {problem}"
             await self._reports.crashed(self.flow_run, message)
         return outcome.code

@@ -41,7 +41,7 @@ class Inbox:
         self._lock = threading.Lock()
         self._current: UUID | None = None
         self._main = threading.main_thread()
-        self.cancelled = False  # so was the run under way, which is the last one
+        self.cancelled = False  # so was one of our runs, which is the last one
         self.prepare = self._first()
 
     def listen(self) -> None:
@@ -52,12 +52,13 @@ class Inbox:
             self._connection.sendall(encode(message))
 
     def next_run(self) -> Run | None:
-        """Block until there is a run, or None: end now."""
-        return None if self.cancelled else self._runs.get()
-
-    def begin(self, run: UUID) -> None:
+        """Block until there is a run, which then is under way until `end`; or None: end now."""
+        run = self._runs.get()
         with self._lock:
-            self._current = run
+            if run is None or self.cancelled:  # perhaps before it could begin
+                return None
+            self._current = run.flow_run_id
+        return run
 
     def end(self) -> None:
         """From here on no signal comes because of this run."""
@@ -88,22 +89,25 @@ class Inbox:
             case Exit():
                 self._runs.put(None)
             case Cancel():
-                self._interrupt(message.flow_run_id)
+                self._cancel(message.flow_run_id)
             case Prepare():
                 raise BadMessage(encode(message), "prepare comes once")
 
-    def _interrupt(self, run: UUID | None) -> None:
-        """SIGTERM to the main thread, which wakes it from sleeping and waiting. With a run: as its cancellation."""
+    def _cancel(self, run: UUID) -> None:
+        """Also before its beginning, which then does not come, and after its end."""
         from deployments.warm.private import claim_cancellation
 
         with self._lock:
-            if self._current is None or (run is not None and run != self._current):
-                return
-            if run is not None:
-                self.cancelled = True
+            self.cancelled = True
+            if self._current == run:
                 claim_cancellation()
-            assert self._main.ident is not None
-            signal.pthread_kill(self._main.ident, signal.SIGTERM)
+                self._interrupt()
+        self._runs.put(None)
+
+    def _interrupt(self) -> None:
+        """SIGTERM to the main thread, which wakes it from sleeping and waiting. Hold the lock, with a run under way."""
+        assert self._main.ident is not None
+        signal.pthread_kill(self._main.ident, signal.SIGTERM)
 
     def _end_as_orphan(self) -> None:
         self._runs.put(None)
@@ -111,6 +115,8 @@ class Inbox:
             busy = self._current is not None
         if busy:
             time.sleep(self.prepare.orphan_seconds)
-            self._interrupt(None)
+            with self._lock:
+                if self._current is not None:
+                    self._interrupt()
         time.sleep(self.prepare.grace_seconds)
         os.killpg(0, signal.SIGKILL)

@@ -53,7 +53,7 @@ class Run(_Message):
 
 
 class Cancel(_Message):
-    """Parent to child: end this run as cancelled, then exit. Nothing if it is not the current one."""
+    """Parent to child: end this run as cancelled, or do not begin it, then exit."""
 
     kind: Literal["cancel"] = "cancel"
     flow_run_id: UUID

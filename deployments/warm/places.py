@@ -1,11 +1,17 @@
-"""Where children of a worker live: a number of them on each GPU, or CPU slots."""
+"""Where children of a worker live: a number of them on each GPU, or CPU slots; and which GPUs there are."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+#: The names of one GPU: its index, then UUIDs, as far as they are known: its own, those of its MIG instances.
+Gpu = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,19 +38,40 @@ def places(gpus: Sequence[str], children_per_gpu: int, limit: int | None, worker
     return spread[:limit]
 
 
-def visible_gpus(environ: Mapping[str, str]) -> list[str]:
-    """Ids of the GPUs that this machine offers: CUDA_VISIBLE_DEVICES, else what nvidia-smi counts.
+def installed_gpus(devices: Path = Path("/dev")) -> list[Gpu]:
+    """What the driver lists, in its order. Empty where nvidia-smi fails: then CUDA does too.
 
-    Not by asking torch: importing it would cost the worker seconds and hundreds of megabytes for its whole life.
+    Torch is not asked: importing it would cost the worker seconds and hundreds of megabytes for its whole life.
     """
-    if (chosen := environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [gpu.strip() for gpu in chosen.split(",") if gpu.strip() not in ("", "-1", "NoDevFiles")]
-    query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        # A container may have the devices without the driver's programs. What remains of them is counted from 0.
+        return [(str(index),) for index, _ in enumerate(devices.glob("nvidia[0-9]*"))]
     try:
-        answer = subprocess.run(query, capture_output=True, text=True, timeout=20)
-    except (OSError, subprocess.TimeoutExpired):
+        listed = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
         return []
-    return answer.stdout.split() if answer.returncode == 0 else []
+    blocks = re.findall(r"^GPU (\d+):(.*(?:\n[ \t].*)*)", listed, re.MULTILINE)  # MIG instances are indented below
+    return [(index, *re.findall(r"\(UUID: ([^)]+)\)", block)) for index, block in blocks]
+
+
+def visible_gpus(environ: Mapping[str, str], installed: Sequence[Gpu] | None = None) -> list[str]:
+    """The GPUs that CUDA shows to a program in this environment, named as CUDA_VISIBLE_DEVICES takes them.
+
+    Source: CUDA C++ Programming Guide, "CUDA Environment Variables". The variable names indices, or beginnings of UUIDs
+    of GPUs and MIG instances; the first name that means nothing hides itself and all that follow.
+    """
+    gpus = installed_gpus() if installed is None else installed
+    if (chosen := environ.get("CUDA_VISIBLE_DEVICES")) is None:
+        return [gpu[0] for gpu in gpus]
+    return list(takewhile(lambda name: any(_is_called(gpu, name) for gpu in gpus), map(str.strip, chosen.split(","))))
+
+
+def _is_called(gpu: Gpu, name: str) -> bool:
+    index, *uuids = gpu
+    if not name.startswith(("GPU-", "MIG-")):
+        return name == index
+    return not uuids or any(uuid.startswith(name) for uuid in uuids)  # unknown without nvidia-smi: then it is believed
 
 
 def _file_name(text: str) -> str:

@@ -46,7 +46,7 @@ class PoolEvents:
         self,
         pool_id: UUID,
         *,
-        on_scheduled: Callable[[], None],
+        on_scheduled: Callable[[UUID], None],
         on_cancelling: Callable[[UUID], None],
         on_gap: Callable[[], Awaitable[None]],
         log: Logger,
@@ -75,10 +75,11 @@ class PoolEvents:
                 self._log.debug("warm_gap_failed error=%r", error)
 
     def hear(self, event: Event) -> None:
+        flow_run = UUID(event.resource.id.rpartition(".")[2])
         if event.event == SCHEDULED:
-            self._on_scheduled()
+            self._on_scheduled(flow_run)
         elif event.event == CANCELLING:
-            self._on_cancelling(UUID(event.resource.id.rpartition(".")[2]))
+            self._on_cancelling(flow_run)
 
     def _filter(self) -> EventFilter:
         return EventFilter(

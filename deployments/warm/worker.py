@@ -14,6 +14,7 @@ from uuid import UUID
 
 import anyio
 import anyio.abc
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterState, FlowRunFilterStateType
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import ObjectNotFound
@@ -21,20 +22,24 @@ from prefect.settings import PREFECT_HOME
 from prefect.states import Cancelled
 from prefect.workers.base import BaseWorkerResult
 
-from deployments.requirements import missing
+from deployments.requirements import WORKSPACE, Pool, missing_for_worker
 from deployments.warm.configuration import WarmJobConfiguration, WarmVariables
 from deployments.warm.hand import RunInHand
 from deployments.warm.lanes import Lanes
 from deployments.warm.places import places, visible_gpus
 from deployments.warm.plan import Limits
-from deployments.warm.private import PrefectWorker, settings_environment
+from deployments.warm.private import PrefectWorker, asked_once, settings_environment
 from deployments.warm.signals import ended_by_signals
 from deployments.warm.wakeup import Bell, PoolEvents
 
 #: Cancellations heard of before their run was in hand; those of other workers' runs are among them.
 _REMEMBERED = 1000
+#: How long after the news of a new run the server has surely committed it.
+_COMMITTED_SECONDS = 1.0
 #: What reports of ended runs may take while the worker stops.
 _REPORT_SECONDS = 10.0
+#: `longtake up` starts its workers and its set-up at once; the block is written within seconds.
+_SETUP_SECONDS, _LOOK_SECONDS = 20.0, 0.2
 
 
 class WarmWorkerResult(BaseWorkerResult):
@@ -125,12 +130,12 @@ class WarmWorker(PrefectWorker):
     async def cancelled(self, flow_run: UUID) -> None:
         if await self._unfinished(flow_run):
             state: State[Any] = Cancelled(message="The run was cancelled and its process has ended.")
-            await self.client.set_flow_run_state(flow_run, state, force=True)
+            await self.answered(self.client.set_flow_run_state, flow_run, state, force=True)
 
     async def _unfinished(self, flow_run: UUID) -> State[Any] | None:
         """Its state; None if it has ended by itself, or was deleted."""
         try:
-            state = (await self.client.read_flow_run(flow_run)).state
+            state = (await self.answered(self.client.read_flow_run, flow_run)).state
         except ObjectNotFound:
             return None
         return None if state is None or state.is_final() else state
@@ -140,7 +145,7 @@ class WarmWorker(PrefectWorker):
         configuration: WarmJobConfiguration = await WarmJobConfiguration.from_template_and_values(
             base_job_template=template, values={}, client=self.client
         )
-        _refuse_if_incomplete(configuration)
+        await _refuse_if_incomplete(self.work_pool.name, configuration, self.client)
         self._limits = configuration.limits()
         each = configuration.children_per_gpu
         gpus = (configuration.gpus or visible_gpus(os.environ)) if each else []
@@ -152,13 +157,23 @@ class WarmWorker(PrefectWorker):
         await self._children.enter_async_context(self._lanes)
         events = PoolEvents(
             self.work_pool.id,
-            on_scheduled=self._bell.ring,
+            on_scheduled=self._on_scheduled,
             on_cancelling=self._on_cancelling,
             on_gap=self._look_around,
             log=self._logger,
         )
         self.background(events.listen)
         self.background(self._bell.answer, self.get_and_submit_flow_runs, self._logger)
+
+    def _on_scheduled(self, flow_run: UUID) -> None:
+        self._bell.ring()
+        self.background(self._look_again, flow_run)
+
+    async def _look_again(self, flow_run: UUID) -> None:
+        """The server tells of a new run before it commits it, so that the first look may have come too early."""
+        await anyio.sleep(_COMMITTED_SECONDS)
+        if flow_run not in self._hands:
+            self._bell.ring()
 
     def _on_cancelling(self, flow_run: UUID) -> None:
         self._cancelled.append(flow_run)
@@ -181,7 +196,9 @@ class WarmWorker(PrefectWorker):
                 id=FlowRunFilterId(any_=list(self._hands)),
                 state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CANCELLING])),
             )
-            for run in await self.client.read_flow_runs(flow_run_filter=cancelling):
+            with asked_once():
+                found = await self.client.read_flow_runs(flow_run_filter=cancelling)
+            for run in found:
                 self._on_cancelling(run.id)
 
     async def _cancel_when_hurried(self, drain: anyio.CancelScope) -> None:
@@ -189,10 +206,22 @@ class WarmWorker(PrefectWorker):
         drain.cancel()
 
 
-def _refuse_if_incomplete(configuration: WarmJobConfiguration) -> None:
+async def _refuse_if_incomplete(name: str, configuration: WarmJobConfiguration, client: PrefectClient) -> None:
     """Raises `SystemExit` when the machine lacks what the pool is for, after a line for each problem."""
-    wanted = bool(configuration.gpus)
-    problems = missing(engines=(), models=configuration.models, gpus_wanted=wanted, folders=[PREFECT_HOME.value()])
-    if problems:
+    pool = Pool(name, configuration.models, configuration.gpus, configuration.children_per_gpu)
+    workspace = await _workspace(client) if pool.makes_media else None
+    if problems := missing_for_worker(pool, workspace, [PREFECT_HOME.value()]):
         sys.stderr.writelines(f"{problem}\n" for problem in problems)
         raise SystemExit(1)
+
+
+async def _workspace(client: PrefectClient) -> dict[str, Any] | None:
+    """What the block says, unread: its classes would bring queue and storage along. A set-up may be writing it now."""
+    slug, name = WORKSPACE
+    with anyio.move_on_after(_SETUP_SECONDS):
+        while True:
+            try:
+                return (await client.read_block_document_by_name(name, slug, include_secrets=False)).data
+            except ObjectNotFound:
+                await anyio.sleep(_LOOK_SECONDS)
+    return None

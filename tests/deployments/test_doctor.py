@@ -3,6 +3,7 @@ from __future__ import annotations
 import importlib.metadata
 import sqlite3
 from collections import namedtuple
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,14 @@ from deployments.doctor import checks
 from deployments.findings import Check
 from deployments.settings import Connection, Settings
 from deployments.setup import set_up
+from deployments.stack.api import PrefectApi
 from deployments.stack.home import HomeLock, write_connection
 from deployments.stack.stack import Stack
+from deployments.work_pools import ensure_pools
+from deployments.workspace import save
 from tests.deployments.test_up import polls, wait_for
+from tests.waiting import until
+from tests.warm.bench import Bench, Worker
 
 SERVER = Connection("http://127.0.0.1:9/api", None, "test")
 
@@ -100,10 +106,39 @@ def test_nothing_is_wrong_with_a_running_stack(stack_with_workers: Stack) -> Non
     assert [check for check in checks(stack_with_workers.settings) if not check.ok] == []
 
 
-def test_what_a_gpu_worker_would_refuse_to_start_without_is_found(settings: Settings, tmp_path: Path) -> None:
-    found = checks(settings, gpu=True, models=[f"wan:{tmp_path}/none"])
-    wrong = {check.name: check.fix for check in found if not check.ok}
+def test_without_a_server_a_gpu_worker_is_judged_by_the_settings(tmp_path: Path) -> None:
+    settings = Settings.load(home=tmp_path, engine="wan", model=f"{tmp_path}/none", image_engine="image")
+    wrong = {check.name: check.fix for check in checks(settings, gpu=True, models=["image:./none"]) if not check.ok}
     assert "model_index.json" in wrong[f"model {tmp_path}/none"]
+    assert "model_index.json" in wrong["model ./none"]
+
+
+@pytest.fixture
+def wan_without_its_model(stack: Stack, prefect_api: Stack, tmp_path: Path) -> Iterator[str]:
+    """The block's engines are one of diffusion, with a model that is not there, and one that needs none."""
+    model = str(tmp_path / "none")
+    with PrefectApi(stack.connection) as api:
+        ensure_pools(api, stack.settings)
+    save(Settings.load(home=stack.settings.home, engine="wan", model=model))
+    yield model
+    save(stack.settings)
+
+
+@pytest.mark.stack
+def test_what_a_gpu_worker_refuses_to_start_without_is_found(
+    stack: Stack, wan_without_its_model: str, tmp_path: Path
+) -> None:
+    worker = Worker(Bench(stack.connection, tmp_path), "gpu")
+    try:
+        until(lambda: worker.process.poll() is not None, worker.text, 60)
+        others = {check.name for check in checks(stack.settings)}
+        found = [check for check in checks(stack.settings, gpu=True) if check.name not in others]
+        lines = [f"{check.name}: {check.detail}. {check.fix}" for check in found]
+        assert worker.process.returncode == 1
+        assert any(f"model {wan_without_its_model}: there is no such folder" in line for line in lines)
+        assert worker.text().splitlines()[-len(lines) :] == lines
+    finally:
+        worker.end()
 
 
 def test_without_a_word_about_gpus_none_is_looked_for(settings: Settings) -> None:

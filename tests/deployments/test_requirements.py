@@ -13,11 +13,12 @@ from typing import Any
 
 import pytest
 
-from deployments.requirements import Machine, Problem, Room, missing
+from deployments.requirements import Machine, Needs, Pool, Problem, Room, missing, missing_for_worker
 
+HERE, POOL, ROOM = Path(__file__).parent, Pool("gpu"), Room()
 GPU_HOST = Machine(
     environ={},
-    gpus=lambda: ["GPU 0: a card"],
+    gpus=lambda: [("0", "GPU-5d5b"), ("1", "GPU-77aa")],
     version=lambda package: "2.13.0",
     encoders=lambda: {"libx264"},
     free_disk=lambda folder: 10**12,
@@ -25,11 +26,18 @@ GPU_HOST = Machine(
     shared_memory=lambda: 2 * 10**9,
     may_write=lambda folder: True,
     cached=lambda name, revision: None,
+    platform="linux",
 )
+NO_GPU = replace(GPU_HOST, gpus=lambda: [])
 
 
-def found(machine: Machine = GPU_HOST, **wanted: Any) -> list[Problem]:
-    return missing(**{"engines": ["wan"], "gpus_wanted": True, "machine": machine, **wanted})
+def found(machine: Machine = GPU_HOST, room: Room = ROOM, **wanted: Any) -> list[Problem]:
+    return missing(Needs(**{"engines": ["wan"], **wanted}), room=room, machine=machine)
+
+
+def refused(machine: Machine = GPU_HOST, pool: Pool = POOL, work_dir: Path = HERE, **engines: Any) -> list[Problem]:
+    """By a worker whose workspace block says this of the engines."""
+    return missing_for_worker(pool, {"engines": engines, "work_dir": str(work_dir)}, machine=machine)
 
 
 def told(problems: list[Problem]) -> str:
@@ -68,14 +76,32 @@ def test_a_machine_that_has_everything_lacks_nothing(pipeline: Path, tmp_path: P
 
 
 def test_no_gpu_is_told_with_what_to_do_in_a_container() -> None:
-    assert "--gpus all" in told(found(replace(GPU_HOST, gpus=lambda: [])))
+    line = told(found(NO_GPU))
+    assert line.startswith("GPU: the engine wan asks for one")
+    assert "--gpus all" in line
 
 
-def test_no_gpu_is_no_problem_where_none_is_wanted() -> None:
-    assert found(replace(GPU_HOST, gpus=lambda: []), gpus_wanted=False) == []
+@pytest.mark.parametrize("wanted", [{"engines": ["motion"]}, {"device": "cpu"}, {"device": "mps"}, {"on_cpu": True}])
+def test_no_gpu_is_no_problem_where_none_is_wanted(wanted: dict[str, Any]) -> None:
+    assert found(NO_GPU, **wanted) == []
 
 
-@pytest.mark.parametrize("value", ["", "-1"])
+def test_a_mac_uses_its_own_gpu_unless_another_is_asked_for() -> None:
+    mac = replace(NO_GPU, platform="darwin", shared_memory=lambda: None)
+    assert found(mac) == []
+    assert told(found(mac, device="cuda")).startswith("GPU:")
+
+
+def test_a_gpu_that_the_pool_names_must_be_there() -> None:
+    assert found(gpus=["1", "GPU-5d5b"]) == []
+    assert "names '7', and this machine has 0, 1" in told(found(gpus=["1", "7"]))
+
+
+def test_a_pool_that_names_gpus_wants_them_for_any_engine() -> None:
+    assert told(found(NO_GPU, engines=["motion"], gpus=["0"])).startswith("GPU: the pool asks for one")
+
+
+@pytest.mark.parametrize("value", ["", "-1", "7"])
 def test_gpus_that_a_variable_hides_are_told_with_the_variable(value: str) -> None:
     hidden = replace(GPU_HOST, environ={"CUDA_VISIBLE_DEVICES": value})
     assert f"CUDA_VISIBLE_DEVICES={value!r}" in told(found(hidden))
@@ -124,8 +150,8 @@ def test_too_little_memory_is_told_in_numbers() -> None:
     assert "3.0 GB free, 24.0 GB needed" in line
 
 
-def test_a_full_disk_is_told_for_the_folder_on_it(tmp_path: Path) -> None:
-    line = told(found(replace(GPU_HOST, free_disk=lambda folder: 10**7), folders=[tmp_path]))
+def test_a_full_disk_is_told_once_for_the_first_folder_on_it(tmp_path: Path) -> None:
+    line = told(found(replace(GPU_HOST, free_disk=lambda folder: 10**7), folders=[tmp_path, tmp_path / "work"]))
     assert line.startswith(f"folder {tmp_path}: 10 MB free")
 
 
@@ -190,8 +216,58 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     assert len(found(poor, models=[f"wan:{tmp_path}/none"], folders=[tmp_path])) == 5
 
 
+def test_a_worker_wants_what_the_block_s_engines_want(pipeline: Path, tmp_path: Path) -> None:
+    assert refused(video="wan", video_model=str(pipeline), image="sketch") == []
+    poor = refused(NO_GPU, work_dir=tmp_path, video="wan", video_model=f"{tmp_path}/none", image="sketch")
+    assert [problem.what for problem in poor] == ["GPU", f"model {tmp_path}/none"]
+
+
+def test_a_worker_whose_block_names_no_model_wants_the_engine_s_own() -> None:
+    offline = refused(video="wan", image="sketch", offline=True)
+    assert "Wan-AI/Wan2.1-FLF2V-14B-720P-diffusers" in told(offline)
+    assert "`offline` in the block longtake" in told(offline)
+
+
+@pytest.mark.parametrize(("pool", "device"), [(Pool("gpu", children_per_gpu=0), "auto"), (Pool("gpu"), "cpu")])
+def test_an_operator_may_want_the_cpu(pool: Pool, device: str) -> None:
+    assert refused(NO_GPU, pool, video="wan", image="image", image_model="owner/model", device=device) == []
+
+
+def test_a_worker_wants_the_folder_that_the_block_names(tmp_path: Path) -> None:
+    closed = replace(GPU_HOST, may_write=lambda folder: folder != tmp_path)
+    assert f"{tmp_path} cannot be written" in told(refused(closed, work_dir=tmp_path / "work"))
+
+
+def test_a_model_that_pool_and_block_name_is_told_once(tmp_path: Path) -> None:
+    none = f"{tmp_path}/none"
+    assert len(refused(pool=Pool("gpu", models=[f"wan:{none}"]), video="wan", video_model=none)) == 1
+
+
+def test_an_engine_that_is_not_there_is_told_with_the_nearest() -> None:
+    assert "Did you mean 'wan'?" in told(refused(video="wann"))
+
+
+@pytest.mark.parametrize(
+    ("workspace", "why"),
+    [
+        (None, "the Prefect server has no such block"),
+        ({"work_dir": "/"}, "it has no field 'engines'"),
+        ({"engines": {"dtype": "float8"}, "work_dir": "/"}, "dtype='float8'"),
+    ],
+)
+def test_a_block_that_cannot_be_read_is_told_with_what_to_do(workspace: Any, why: str) -> None:
+    line = told(missing_for_worker(Pool("gpu"), workspace, machine=GPU_HOST))
+    assert why in line
+    assert line.endswith("longtake setup")
+
+
+@pytest.mark.parametrize("pool", ["control", "cpu"])
+def test_a_pool_whose_tasks_need_no_engine_is_not_asked_for_one(pool: str) -> None:
+    assert missing_for_worker(Pool(pool), {"engines": {"video": "wan"}}, machine=NO_GPU) == []
+
+
 def test_this_machine_can_move_between_pictures(tmp_path: Path) -> None:
-    assert missing(engines=["motion", "sketch"], folders=[tmp_path], room=Room(disk=1, memory=1)) == []
+    assert missing(Needs(engines=["motion", "sketch"], folders=[tmp_path]), room=Room(disk=1, memory=1)) == []
 
 
 def test_this_machine_s_hub_cache_is_searched_without_a_network(
@@ -208,19 +284,11 @@ def test_this_machine_s_hub_cache_is_searched_without_a_network(
     assert found(here, models=["wan:owner/model"]) == []
 
 
-@pytest.mark.parametrize(("program", "count"), [("echo 'GPU 0: a card'; echo 'GPU 1: another'", 2), ("exit 9", 0)])
-def test_the_driver_s_own_program_is_asked(program: str, count: int, tmp_path: Path, monkeypatch: Any) -> None:
-    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{program}\n")
-    (tmp_path / "nvidia-smi").chmod(0o755)
-    monkeypatch.setenv("PATH", str(tmp_path))
-    assert len(Machine().gpus()) == count
-
-
-def test_looking_imports_no_torch() -> None:
+def test_looking_keeps_nothing_large_in_the_process() -> None:
     code = (
-        "import sys; from deployments.requirements import missing; "
-        "missing(engines=['wan'], models=['wan:owner/model'], gpus_wanted=True); "
-        "print(sorted({'torch', 'diffusers', 'transformers', 'prefect'} & set(sys.modules)))"
+        "import sys; from deployments.requirements import Needs, missing; "
+        "missing(Needs(engines=['motion'], gpus=['0'])); print({'av', 'numpy', 'prefect'} & set(sys.modules)); "
+        "missing(Needs(models=['wan:owner/model'])); print({'torch', 'diffusers', 'transformers'} & set(sys.modules))"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ended.stdout.strip() == "[]"
+    assert ended.stdout.split() == ["set()", "set()"]

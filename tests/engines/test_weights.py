@@ -108,9 +108,10 @@ def test_offline_a_model_that_is_not_here_says_how_to_get_it(tmp_path: Path, mon
         find("nobody/nothing", offline=True)
 
 
-def test_a_name_that_is_neither_a_folder_nor_a_hubs_is_refused() -> None:
-    with pytest.raises(EngineError, match="no folder '/nowhere/at/all'"):
-        find("/nowhere/at/all", offline=False)
+@pytest.mark.parametrize("name", ["/nowhere/at/all", "~nobody-here/x", "/" + "x" * 300, "a\0b", "../x"])
+def test_a_name_that_is_neither_a_folder_nor_a_hubs_is_refused(name: str) -> None:
+    with pytest.raises(EngineError, match=r"There is no folder .*, and it is no name on the hub"):
+        find(name, offline=False)
 
 
 def test_a_single_file_is_no_pipeline(models: Models, tmp_path: Path) -> None:

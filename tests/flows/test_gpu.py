@@ -8,14 +8,22 @@ import signal
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL, temporary_settings
+from pydantic import SecretStr
 
-from blocks.queue.model import Status, Task, TaskSpec
+from blocks.queue.model import LOCAL_USER, Status, Task, TaskSpec
+from blocks.storage.block import SupabaseFileStorage
+from blocks.storage.supabase import SupabaseStorage
+from blocks.supabase.credentials import SupabaseCredentials
+from blocks.workspace import WORKSPACE, Workspace
+from deployments.local.stack import LocalSupabase
 from deployments.settings import Settings
 from deployments.stack.api import PrefectApi
 from deployments.stack.stack import Stack
@@ -23,6 +31,7 @@ from tasks.media.images import read_image
 from tests.conftest import private_home
 from tests.engines import tiny
 from tests.flows.lab import Lab, film_length, kill
+from tests.supabase_stack import private_bucket, supabase  # noqa: F401  (one is a fixture)
 from tests.waiting import until
 
 pytest.importorskip("diffusers")
@@ -79,7 +88,7 @@ def gpu() -> Iterator[GpuLab]:
         patch.setenv("OMP_NUM_THREADS", "1")  # the models are so small that torch's threads only wait for each other
         video, image = tiny.flf2v(folder / "flf2v"), tiny.image(folder / "image")
         engines = {"engine": "wan", "model": str(video), "image_engine": "image", "image_model": str(image)}
-        settings = Settings.load(home=folder / "home", stop_grace_seconds=0, **engines)
+        settings = Settings.load(home=folder / "home", stop_grace_seconds=0, device="cpu", **engines)
         with Stack(settings, durable=False):
             lab = GpuLab(settings, folder)
             lab.models = folder
@@ -131,6 +140,41 @@ def test_a_lora_changes_the_picture_and_is_gone_with_its_task(gpu: GpuLab) -> No
     before, changed, after = [read_image(str(complete(gpu, gpu.image(**each)).output_location)) for each in asked]
     assert (before == after).all()
     assert (before != changed).any()
+
+
+@pytest.fixture
+def bucket(gpu: GpuLab, supabase: LocalSupabase) -> Iterator[SupabaseStorage]:  # noqa: F811
+    """The site keeps its files in a private bucket of a project that several users share."""
+    made = private_bucket(supabase)
+    connection = gpu.settings.connection()
+    assert connection
+    server = {PREFECT_API_URL: connection.api_url, PREFECT_API_AUTH_STRING: connection.auth_string}
+    with temporary_settings(server):
+        workspace = Workspace.load(WORKSPACE)
+        folder = workspace.storage
+        access, key = made.access, SecretStr(made.access.key)
+        credentials = SupabaseCredentials(url=access.url, key=key, bucket=access.bucket)
+        workspace.storage = SupabaseFileStorage(credentials=credentials, allow_loopback=True)
+        workspace.save(WORKSPACE, overwrite=True)
+        yield made
+        workspace.storage = folder
+        workspace.save(WORKSPACE, overwrite=True)
+
+
+def test_a_lora_in_a_private_bucket_changes_its_owners_picture_and_nobody_elses(
+    gpu: GpuLab, bucket: SupabaseStorage, tmp_path: Path
+) -> None:
+    lora = tiny.lora(gpu.models / "loras", gpu.models / "image", seed=8)
+    own, others = (bucket.put_input(lora, owner=user).location for user in (LOCAL_USER, str(uuid.uuid4())))
+    path = own.partition("/public/")[2]
+    made = [complete(gpu, gpu.image(additional_loras=loras)).output_location for loras in ({}, {path: 1.0})]
+    before, changed = [read_image(bucket.fetch(str(location), tmp_path)) for location in made]
+    assert (before != changed).any()
+    refused = gpu.wait(gpu.image(additional_loras={others: 1.0}))
+    assert (refused.status, refused.attempts) == (Status.FAILED, 1)
+    assert "not found" in str(refused.error_message)
+    [kept] = (gpu.settings.work_dir / "loras").iterdir()
+    assert kept.read_bytes() == lora.read_bytes()
 
 
 def test_a_killed_child_costs_one_segments_attempt(gpu: GpuLab) -> None:

@@ -9,7 +9,7 @@ import httpx
 import psycopg
 import pytest
 
-from blocks.queue.model import LOCAL_PROJECT, LOCAL_USER, Status, Task
+from blocks.queue.model import LOCAL_PROJECT, LOCAL_USER, Status, Task, TaskSpec
 from deployments.doctor_supabase import supabase_checks
 from deployments.local.stack import LocalSupabase
 from deployments.settings import Settings
@@ -92,3 +92,14 @@ def test_doctor_says_what_is_wrong_with_a_key(lab: Lab) -> None:
     [*_, last] = supabase_checks(wrong)
     assert not last.ok
     assert "LONGTAKE_SUPABASE_KEY" in last.fix
+
+
+def test_a_task_may_name_no_folder_of_the_workers_machine(lab: Lab, tmp_path: Path) -> None:
+    keep = input_keeper(lab.settings)
+    image = TaskSpec("single_image", {"prompt": "a boat", "model": str(tmp_path)})
+    travel = travel_spec([keep(Path(picture)) for picture in lab.pictures(2)], **SMALL, model_name=str(tmp_path))
+    for task in [lab.enqueue(spec) for spec in (image, travel)]:
+        refused = lab.wait(task)
+        assert (refused.status, refused.attempts) == (Status.FAILED, 1)
+        assert "tasks of this queue may not name" in str(refused.error_message)
+        assert lab.queue.children(task.id) == []

@@ -228,11 +228,11 @@ def test_a_picture_in_chunks_is_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("whole", "said"),
     [
-        (answer(b"<html>", kind="text/html"), "text_html, neither a picture nor a video"),
-        (answer(b"{}", kind="application/json"), "neither"),
-        (answer(b"<html>Sign in</html>" + bytes(1000), kind="image/png"), "neither"),
-        (answer(b"<svg/>", kind="image/svg+xml"), "neither"),
-        (answer(b"", kind="image/png"), "neither"),
+        (answer(b"<html>", kind="text/html"), "text_html, no picture, video or sound"),
+        (answer(b"{}", kind="application/json"), "no picture, video or sound"),
+        (answer(b"<html>Sign in</html>" + bytes(1000), kind="image/png"), "no picture, video or sound"),
+        (answer(b"<svg/>", kind="image/svg+xml"), "no picture, video or sound"),
+        (answer(b"", kind="image/png"), "no picture, video or sound"),
         (answer(PICTURE, content_encoding="gzip"), "compressed"),
         (answer(PICTURE, content_length=""), "without its length"),
         (answer(b"", status="404 Not Found"), "HTTP 404"),
@@ -256,7 +256,7 @@ def test_something_else_is_noticed_before_gigabytes_of_it_came(tmp_path: Path) -
             sent.append(1)
             yield bytes(1 << 20)
 
-    with pytest.raises(StorageError, match="neither"):
+    with pytest.raises(StorageError, match="no picture, video or sound"):
         served(script, tmp_path, Limits(size=1 << 41))
     assert len(sent) < 100
 

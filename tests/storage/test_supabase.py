@@ -24,6 +24,7 @@ from blocks.supabase.http import SupabaseClient
 from blocks.supabase.wire import Patience
 from deployments.local.stack import LocalSupabase as Supabase
 from tests.storage.servers import PNG, CuttingProxy
+from tests.supabase_stack import private_bucket
 
 pytestmark = pytest.mark.stack
 _numbers = itertools.count()
@@ -119,6 +120,31 @@ def test_fetching_what_is_not_there_names_it(storage: SupabaseStorage, tmp_path:
     with pytest.raises(StorageError, match=r"u/t/1/a\.mp4 was not fetched.*404") as refused:
         storage.fetch("u/t/1/a.mp4", tmp_path)
     assert not isinstance(refused.value, StorageUnavailable)
+
+
+def test_the_storages_own_locations_are_told_from_others(storage: SupabaseStorage) -> None:
+    own = storage.access.url + "/storage/v1/object/public/image_uploads/u/inputs/a.png"
+    assert storage.keeps(own)
+    assert storage.keeps("u/inputs/a.png")
+    assert not storage.keeps("https://example.com/storage/v1/object/public/image_uploads/u/inputs/a.png")
+    assert not storage.keeps("/u/inputs/a.png")
+
+
+@pytest.mark.parametrize("shorten", [lambda url: url, lambda url: url.split("/object/public/")[1]])
+def test_a_private_object_is_fetched_on_behalf_of_its_owner_alone(
+    supabase: Supabase, clip: Path, tmp_path: Path, shorten: Callable[[str], str]
+) -> None:
+    private = private_bucket(supabase)
+    location = shorten(private.put_input(clip, owner="u").location)
+    assert private.fetch(location, tmp_path / "in", owner="u").read_bytes() == clip.read_bytes()
+    for stranger in ("v", "", "u/inputs", "U"):
+        with pytest.raises(StorageError, match=r"was not fetched.*not found"):
+            private.fetch(location, tmp_path / "in", owner=stranger)
+
+
+def test_a_public_object_is_fetched_on_behalf_of_anybody(storage: SupabaseStorage, clip: Path, tmp_path: Path) -> None:
+    location = storage.put_input(clip, owner="u").location
+    assert storage.fetch(location, tmp_path / "in", owner="v").read_bytes() == clip.read_bytes()
 
 
 def test_a_deleted_object_is_gone_and_deleting_it_again_is_fine(

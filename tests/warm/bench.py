@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +60,14 @@ class Bench:
             self._deployments[key] = self.deployment(pool, flow)
         return self.submit_to(self._deployments[key], tags, **parameters)
 
-    def submit_to(self, deployment: str, tags: tuple[str, ...] = (), **parameters: Any) -> str:
-        body = {"parameters": parameters, "tags": tags}
+    def submit_to(
+        self, deployment: str, tags: tuple[str, ...] = (), *, after: float | None = None, **parameters: Any
+    ) -> str:
+        """`after`: seconds until it is due."""
+        body: dict[str, Any] = {"parameters": parameters, "tags": tags}
+        if after is not None:
+            due = (datetime.now(UTC) + timedelta(seconds=after)).isoformat()
+            body["state"] = {"type": "SCHEDULED", "state_details": {"scheduled_time": due}}
         return str(self.api.post(f"/deployments/{deployment}/create_flow_run", body)["id"])
 
     def run(self, run_id: str) -> dict[str, Any]:
@@ -96,8 +104,16 @@ class Bench:
 class Worker:
     """`prefect worker start` as a process."""
 
-    def __init__(self, bench: Bench, pool: str, *, limit: int = 1, query_seconds: float = 60, name: str = "") -> None:
-        self.name = name or f"w-{uuid.uuid4().hex[:6]}"
+    def __init__(
+        self,
+        bench: Bench,
+        pool: str,
+        *,
+        limit: int = 1,
+        query_seconds: float = 60,
+        env: Mapping[str, str] | None = None,
+    ) -> None:
+        self.name = f"w-{uuid.uuid4().hex[:6]}"
         self.log = bench.folder / f"{self.name}.log"
         env = {
             **os.environ,
@@ -106,6 +122,7 @@ class Worker:
             "PREFECT_WORKER_QUERY_SECONDS": str(query_seconds),
             "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
             "PYTHONUNBUFFERED": "1",
+            **(env or {}),
         }
         argv = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--name", self.name]
         with self.log.open("ab") as log:

@@ -11,7 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from prefect import flow, get_run_logger
+from prefect import State, flow, get_run_logger
+from prefect.client.schemas.objects import FlowRun
+
+from tests.waiting import until
 
 RUNS = 0
 
@@ -57,6 +60,24 @@ async def segfault() -> None:
 async def sleeping(note: str, seconds: float = 600) -> None:
     _say(note)
     await asyncio.sleep(seconds)
+
+
+def _say_cancelled(flow: object, flow_run: FlowRun, state: State) -> None:
+    _say(f"{flow_run.parameters['note']}-hook", state.type.value)
+
+
+@flow(name="warm_hooked", on_cancellation=[_say_cancelled])
+async def hooked(note: str) -> None:
+    _say(note)
+    await asyncio.sleep(600)
+
+
+@flow(name="warm_until")
+def until_told(note: str, word: str) -> None:
+    """Ends when there is a file `word`."""
+    _say(note)
+    until(Path(word).exists, "the word", 600)
+    _say(f"{note}-end")
 
 
 @flow(name="warm_deaf")

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
 
 from deployments.warm.affinity import choose
-from deployments.warm.places import Place, places, visible_gpus
+from deployments.warm.places import Gpu, Place, installed_gpus, places, visible_gpus
 from deployments.warm.plan import Limits, Want, wishes
+
+#: What `nvidia-smi -L` prints for a GPU that is divided, and a whole one.
+LISTED = """\
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)
+  MIG 1g.5gb      Device  0: (UUID: MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f)
+  MIG 1g.5gb      Device  1: (UUID: MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-8bd08411-6c1a-4a05-a4a5-5ad5c6b6ad07)"""
+INSTALLED: list[Gpu] = [
+    (
+        "0",
+        "GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77",
+        "MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f",
+        "MIG-cba663e8-9bed-5b25-b243-5985ef7c9beb",
+    ),
+    ("1", "GPU-8bd08411-6c1a-4a05-a4a5-5ad5c6b6ad07"),
+]
 
 
 @dataclass(frozen=True)
@@ -67,10 +87,53 @@ def test_without_gpus_there_are_as_many_slots_as_the_worker_may_run() -> None:
     assert slot == Place("cpu-a-b-c-0")
 
 
-def test_gpus_that_are_hidden_from_the_worker_are_not_used() -> None:
-    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "2, 3"}) == ["2", "3"]
-    assert visible_gpus({"CUDA_VISIBLE_DEVICES": ""}) == []
-    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "-1"}) == []
+@pytest.fixture
+def driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[Gpu]]:
+    """What is found where PATH holds such an nvidia-smi alone, and /dev two GPUs."""
+    for name in ("nvidia0", "nvidia3", "nvidiactl", "nvidia-uvm"):
+        (tmp_path / name).touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+
+    def ask(program: str) -> list[Gpu]:
+        (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{program}\n")
+        (tmp_path / "nvidia-smi").chmod(0o755 if program else 0o644)
+        return installed_gpus(tmp_path)
+
+    return ask
+
+
+def test_the_driver_lists_gpus_with_their_names(driver: Callable[[str], list[Gpu]]) -> None:
+    assert driver(f"echo '{LISTED}'") == INSTALLED
+
+
+def test_a_driver_that_fails_has_no_gpus(driver: Callable[[str], list[Gpu]]) -> None:
+    assert driver("exit 9") == []
+
+
+def test_devices_without_the_drivers_programs_are_gpus(driver: Callable[[str], list[Gpu]]) -> None:
+    found = driver("")
+    assert visible_gpus({}, found) == ["0", "1"]
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": "GPU-5d5b"}, found) == ["GPU-5d5b"]
+
+
+@pytest.mark.parametrize(
+    ("chosen", "seen"),
+    [
+        ("1, 0", ["1", "0"]),
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("0,-1,1", ["0"]),  # as CUDA has it: nothing after what it does not know
+        ("0,7,1", ["0"]),
+        ("GPU-8bd0,0", ["GPU-8bd0", "0"]),
+        ("GPU-none", []),
+        ("MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f", ["MIG-c6d4f1ef-42e4-5de3-91c7-45d71c87eb3f"]),
+        ("MIG-none", []),
+    ],
+)
+def test_gpus_that_are_hidden_from_the_worker_are_not_used(chosen: str, seen: list[str]) -> None:
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": chosen}, INSTALLED) == seen
+    assert visible_gpus({"CUDA_VISIBLE_DEVICES": chosen}, []) == []
 
 
 def test_a_child_is_worn_by_runs_or_by_memory() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import ssl
 import uuid
@@ -13,6 +14,7 @@ from prefect import engine, flow_engine
 from prefect._internal import control_listener
 from prefect.client import orchestration
 from prefect.client.orchestration import get_client
+from prefect.runner._hook_runner import HookRunner
 from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.utilities.engine import capture_sigterm
 from prefect.workers.base import BaseWorker
@@ -26,6 +28,7 @@ from deployments.warm.worker import WarmWorker
     [
         "_emit_flow_run_executed_event",
         "_emit_flow_run_submitted_event",
+        "_get_scheduled_flow_runs",
         "_give_worker_labels_to_flow_run",
         "_propose_pending_state",
         "_release_limit_slot",
@@ -69,6 +72,11 @@ def test_a_cancellation_that_is_claimed_is_what_the_engine_sees() -> None:
         assert control_listener.get_intent() is None  # taken
     finally:
         control_listener.reset_for_testing()
+
+
+def test_hooks_are_run_as_prefects_runner_runs_them() -> None:
+    assert "resolve_flow" in inspect.signature(HookRunner).parameters
+    assert list(inspect.signature(HookRunner.run_cancellation_hooks).parameters) == ["self", "flow_run", "state"]
 
 
 def test_without_one_the_signal_goes_on() -> None:

@@ -25,18 +25,18 @@ def event(name: str) -> Event:
     return Event(event=name, resource=resource, occurred=datetime.now(UTC))
 
 
-def test_a_scheduled_run_rings_and_a_cancelling_one_is_named() -> None:
+def test_scheduled_and_cancelling_runs_are_named() -> None:
     heard: list[object] = []
     events = PoolEvents(
         uuid.uuid4(),
-        on_scheduled=lambda: heard.append("ring"),
+        on_scheduled=lambda run: heard.append(("scheduled", run)),
         on_cancelling=heard.append,
         on_gap=nothing,
         log=LOG,
     )
     events.hear(event(SCHEDULED))
     events.hear(event(CANCELLING))
-    assert heard == ["ring", RUN]
+    assert heard == [("scheduled", RUN), RUN]
 
 
 async def test_rings_during_an_answer_are_answered_once_more() -> None:

@@ -6,8 +6,10 @@ import os
 import signal
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 
+from deployments.stack.stack import Stack
 from deployments.warm.lanes import running_flow_runs
 from tests.waiting import until
 from tests.warm.bench import Bench, Worker, group_of
@@ -49,6 +51,26 @@ def test_runs_are_taken_at_once_and_one_after_the_other_by_the_same_process(
     assert bench.ended(first)["type"] == "COMPLETED"
     assert bench.ended(second)["type"] == "COMPLETED"
     assert bench.said("q1")[0] == bench.said("q2")[0] == str(child_pid(worker))
+
+
+@pytest.fixture
+def slow_commits(stack: Stack) -> Iterator[None]:
+    """The database takes its time to commit a new run, of which the server has told before."""
+    url = stack.supervisor.child("server").recipe.env["PREFECT_SERVER_DATABASE_CONNECTION_URL"]
+    with psycopg.connect(url.replace("+asyncpg", ""), autocommit=True) as connection:
+        connection.execute(
+            "create function slow_commit() returns trigger language plpgsql"
+            " as $$ begin perform pg_sleep(0.5); return null; end $$;"
+            "create constraint trigger slow_commit after insert on flow_run deferrable initially deferred"
+            " for each row execute function slow_commit()"
+        )
+        yield
+        connection.execute("drop trigger slow_commit on flow_run; drop function slow_commit")
+
+
+@pytest.mark.usefixtures("slow_commits")
+def test_a_run_that_was_announced_too_early_is_taken_soon(bench: Bench, pool: str, worker: Worker) -> None:
+    assert bench.ended(bench.submit(pool, "quick"), 20)["type"] == "COMPLETED"
 
 
 def test_a_runs_log_lines_are_in_prefect(bench: Bench, pool: str, worker: Worker) -> None:
@@ -101,6 +123,15 @@ def test_a_cancelled_run_stops_and_nothing_of_its_group_is_left(bench: Bench, po
     assert bench.ended(run, 10)["type"] == "CANCELLED"
     assert_gone(pid)
     assert "Traceback" not in bench.logs(run)
+
+
+def test_a_cancelled_runs_hooks_run_before_it_is_reported(bench: Bench, pool: str, worker: Worker) -> None:
+    run = bench.submit(pool, "hooked", note=str(bench.folder / "hooked"))
+    pid, _ = bench.said("hooked")
+    bench.cancel(run)
+    assert bench.ended(run, 10)["type"] == "CANCELLED"
+    hook_pid, _, state = bench.said("hooked-hook", 0)
+    assert (hook_pid, state) == (pid, "CANCELLING")
 
 
 def test_a_cancelled_run_that_does_not_listen_is_killed_with_its_helpers(
@@ -160,7 +191,7 @@ def test_an_entrypoint_that_is_not_there_crashes_the_run_with_its_reason(
 
 
 def test_a_worn_child_is_replaced_and_a_stopping_worker_lets_runs_finish(bench: Bench) -> None:
-    pool = bench.pool(grace_seconds=1, recycle_after_runs=2, drain_seconds=6)
+    pool = bench.pool(grace_seconds=60, recycle_after_runs=2, drain_seconds=6)
     worker = Worker(bench, pool, limit=2)
     try:
         worker.wait_ready()
@@ -171,7 +202,7 @@ def test_a_worn_child_is_replaced_and_a_stopping_worker_lets_runs_finish(bench: 
         short = bench.submit(pool, "sleeping", note=str(bench.folder / "short"), seconds=4)
         long = bench.submit(pool, "sleeping", note=str(bench.folder / "long"))
         pids = [int(bench.said(name)[0]) for name in ("short", "long")]
-        assert worker.stop() == 0
+        assert worker.stop(seconds=30) == 0  # what listens needs none of its grace
         assert bench.ended(short, 1)["type"] == "COMPLETED"
         assert bench.ended(long, 1)["type"] == "CRASHED"
         assert_gone(*pids)

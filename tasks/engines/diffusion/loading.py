@@ -12,7 +12,8 @@ from typing import Any
 from tasks.engines.diffusion.weights import BadWeights, read_header, read_json, verify
 from tasks.engines.protocol import EngineError, ModelUnavailable, Setup
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(@[\w./-]+)?")
+#: The hub's own rule: no name begins with a dot or a dash, or has two of them in a row.
+_HUB_NAME = re.compile(r"(?![^@]*(\.\.|--))\w[\w.-]*/\w[\w.-]*(@[\w./-]+)?")
 _WIDTHS = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
@@ -33,17 +34,21 @@ def diffusers() -> ModuleType:
 
 def local_folder(model: str) -> Path | None:
     """The folder of a model that is on this machine under a path; None for the name of one on the hub."""
-    path = Path(model).expanduser()
-    if path.is_dir():
+    try:
+        path = Path(model).expanduser()
+        is_folder, is_file = path.is_dir(), path.is_file()
+    except (OSError, RuntimeError):  # longer than any path, or the home of nobody
+        is_folder = is_file = False
+    if is_folder:
         return path
-    if path.is_file():
+    if is_file:
         if path.suffix == ".safetensors":
             read_header(path)
         else:
             raise BadWeights(path, "a pipeline is a folder with a model_index.json, of safetensors files only.")
         raise BadWeights(path, "it is one file of weights. Give the folder of a whole pipeline (model_index.json).")
     if not _HUB_NAME.fullmatch(model):
-        raise EngineError(f"There is no folder {model!r}, and it is no name on the hub, such as 'owner/model'.")
+        raise EngineError(f"There is no folder {model[:200]!r}, and it is no name on the hub, such as 'owner/model'.")
     return None
 
 
