@@ -8,6 +8,7 @@ from prefect import flow
 from prefect.client.schemas.objects import State
 
 from tasks import story
+from tasks.finishing import film_facts, finish_film
 from tasks.params.travel import StitchParams
 from tasks.runs import perform
 from tasks.segments import draw_contact_sheet, facts, fetch_segments, stitch_segments, store_output
@@ -24,8 +25,9 @@ async def travel_stitch(task_id: str, attempt: int) -> State[Any]:
 async def make_film(work: Work) -> Output:
     params = work.params(StitchParams)
     travel = details_of(await work.orchestrator(params.orchestrator_task_id_ref))
-    segments = await fetch_segments(work, travel, params)
-    film, report = await stitch_segments(work, travel, params, segments)
+    parts = await fetch_segments(work, travel, params)
+    stitched, report = await stitch_segments(work, travel, params, parts)
+    film = await finish_film(work, travel, stitched)
     sheet = await draw_contact_sheet(work, film)
     stored = await store_output(work, film)
     await story.link(f"film-{work.task.id}", stored.location, "Film")
@@ -33,9 +35,10 @@ async def make_film(work: Work) -> Output:
         stored.location,
         facts(
             stored,
-            frames=report.frames,
-            duration=report.duration,
+            **await film_facts(work, film),
             mode=report.mode,
+            frames_copied=report.copied,
+            frames_encoded=report.encoded,
             reasons=list(report.reasons),
             contact_sheet=sheet.location,
         ),

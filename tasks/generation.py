@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 
 from blocks.engine import EngineChoice
@@ -17,9 +18,10 @@ from tasks.media.colour import adjust, match_to_anchors
 from tasks.media.encoding import VideoSpec, frame_rate
 from tasks.media.images import fit, read_image, write_image
 from tasks.media.probe import VideoInfo, probe
+from tasks.media.seams import Drift, corrected
 from tasks.media.timeline import quantise
 from tasks.media.video import read_frames, write_video
-from tasks.params.base import floor_to, parse_size
+from tasks.params.base import Fit, floor_to, parse_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,7 @@ class Finish:
     match_anchors: bool = False
     saturation: float = 1.0
     brightness: float = 0.0
+    fit_seam: bool = False
     idr_at: tuple[int, ...] = ()
 
 
@@ -57,6 +60,8 @@ class Clip:
     request: Request
     fps: float
     finish: Finish = field(default_factory=Finish)
+    travel: str | None = None
+    segment: int | None = None
 
 
 def setup_of(choice: EngineChoice) -> Setup:
@@ -69,17 +74,27 @@ def make_clip(clip: Clip, out: Path, on_step: OnStep) -> VideoInfo:
     request = clip.request
     spec = VideoSpec(request.width, request.height, frame_rate(clip.fps))
     frames = _finished(clip.maker.frames(request, on_step), clip)
-    return write_video(frames, out, spec, idr_at=clip.finish.idr_at, count=request.frames)
+    idr_at, count = clip.finish.idr_at, request.frames
+    return write_video(frames, out, spec, idr_at=idr_at, count=count, travel=clip.travel, segment=clip.segment)
 
 
 def _finished(frames: Iterator[Frame], clip: Clip) -> Iterator[Frame]:
     finish = clip.finish
+    if finish.fit_seam and clip.request.context:
+        frames = _without_drift(frames, clip.request)
     if finish.match_anchors:
         # Measured at both ends, so the clip must be whole: one segment is in memory, never a film.
         frames = match_to_anchors(list(frames), clip.request.start, clip.request.end)
     if finish.saturation != 1.0 or finish.brightness != 0.0:
         return (adjust(frame, finish.saturation, finish.brightness) for frame in frames)
     return frames
+
+
+def _without_drift(frames: Iterator[Frame], request: Request) -> Iterator[Frame]:
+    """A segment whose first frames are to be its predecessor's last ones, in the predecessor's colours there."""
+    first = list(islice(frames, len(request.context)))
+    drift = Drift.measured(request.context[: len(first)], first)
+    return corrected(chain(first, frames), drift, request.frames)
 
 
 def make_image(maker: Maker, request: Request, out: Path, on_step: OnStep) -> None:
@@ -95,9 +110,9 @@ def frames_for(maker: Maker, frames: int) -> int:
     return quantise(frames, maker.capabilities.frame_grid)
 
 
-def anchor(path: Path, size: tuple[int, int]) -> Frame:
-    """A picture as a frame of this size: upright, cropped to fill."""
-    return fit(read_image(path), *size)
+def anchor(path: Path, size: tuple[int, int], mode: Fit = "cover") -> Frame:
+    """A picture as a frame of this size: upright, brought to it as `fit` says."""
+    return fit(read_image(path), *size, mode)
 
 
 def last_frames(path: Path, count: int, size: tuple[int, int]) -> tuple[Frame, ...]:
@@ -108,7 +123,9 @@ def last_frames(path: Path, count: int, size: tuple[int, int]) -> tuple[Frame, .
     return tuple(fit(frame, *size) for frame in read_frames(path, max(0, total - count)))
 
 
-def conformed(path: Path, size: tuple[int, int], fps: Fraction, out: Path, on_step: OnStep) -> VideoInfo:
+def conformed(
+    path: Path, size: tuple[int, int], fps: Fraction, out: Path, on_step: OnStep, *, idr_at: Sequence[int] = ()
+) -> VideoInfo:
     """The same frames in another size, to stand beside ours. The rate is relabelled, not converted."""
     info = probe(path)
 
@@ -117,7 +134,7 @@ def conformed(path: Path, size: tuple[int, int], fps: Fraction, out: Path, on_st
             on_step(done, info.frames)
             yield fit(frame, *size)
 
-    return write_video(frames(), out, VideoSpec(*size, fps), count=info.frames)
+    return write_video(frames(), out, VideoSpec(*size, fps), idr_at=idr_at, count=info.frames)
 
 
 def chosen_seed(seed: int) -> int:

@@ -20,12 +20,16 @@ from tasks import story
 from tasks.engines.registry import capabilities
 from tasks.errors import InvalidInput
 from tasks.files import WorkFolder
+from tasks.finishing import check_finish
 from tasks.intake import enqueue
 from tasks.media.errors import MediaError
 from tasks.media.images import read_image
 from tasks.media.probe import probe
 from tasks.media.timeline import Timeline
-from tasks.params.travel import TravelDetails, TravelParams
+from tasks.models import check_allowed
+from tasks.params.base import floor_to, parse_size
+from tasks.params.travel import SegmentParams, TravelDetails, TravelParams
+from tasks.redo import earlier
 from tasks.step import step
 from tasks.travel import children, refuse_too_long, timeline_of
 from tasks.work import Site, Work
@@ -60,13 +64,19 @@ async def plan(work: Work) -> Plan:
     details = work.params(TravelParams).orchestrator_details
     if details.segment_count == 0:
         return Plan(details, None, ())
-    if details.upscale_factor > 1:
-        work.log.warning("upscale_not_applied task_id=%s factor=%s", work.task.id, details.upscale_factor)
     await _check_anchors(work, details)
     engine = capabilities(work.site.engines.video)
     timeline = timeline_of(details, grid=engine.frame_grid, preceding=await _preceding(work, details))
     refuse_too_long(timeline)
-    return Plan(details, timeline, children(work.task, details, timeline, size_multiple=engine.size_multiple))
+    await check_finish(work, details, floor_to(parse_size(details.parsed_resolution_wh), engine.size_multiple))
+    parts = children(work.task, details, timeline, size_multiple=engine.size_multiple)
+    if details.redo_of:
+        found = await asyncio.to_thread(earlier, work.site.queue, work.task, details)
+        kept = found.kept(details, parts)
+        parts = children(work.task, details, timeline, size_multiple=engine.size_multiple, kept=kept)
+    named = SegmentParams.read(parts[0].params).model_name
+    check_allowed(named, work.site.engines, "video", local_paths=work.site.storage.local_paths)
+    return Plan(details, timeline, parts)
 
 
 async def _check_anchors(work: Work, details: TravelDetails) -> None:
@@ -138,7 +148,7 @@ async def sum_up(site: Site, task_id: str) -> State[Any]:
     if task.status is Status.COMPLETE and task.output_location:
         await story.link(f"film-{task_id}", task.output_location, "Film")
         folder = WorkFolder(site.work_dir, task_id)
-        film = await asyncio.to_thread(site.storage.fetch, task.output_location, folder.path)
+        film = await asyncio.to_thread(site.storage.fetch, task.output_location, folder.path, owner=task.user_id)
         await story.contact_sheet(task_id, film)
         folder.remove()
         return Completed(message=task.output_location)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from blocks.queue.model import LOCAL_PROJECT, Task, TaskSpec
@@ -55,29 +56,37 @@ def details_of(orchestrator: Task) -> TravelDetails:
 
 def timeline_of(details: TravelDetails, *, grid: tuple[int, int], preceding: int | None = None) -> Timeline:
     """Exact frame arithmetic of the travel; `preceding` is the length of a video that it continues."""
-    return expand(details.segment_frames_expanded, details.overlaps, grid, preceding=preceding)
+    return expand(details.segment_frames_expanded, details.joins, grid, preceding=preceding, wrap=details.wrap)
 
 
 def children(
-    orchestrator: Task, details: TravelDetails, timeline: Timeline, *, size_multiple: int
+    orchestrator: Task,
+    details: TravelDetails,
+    timeline: Timeline,
+    *,
+    size_multiple: int,
+    kept: Mapping[int, str] = MappingProxyType({}),
 ) -> tuple[TaskSpec, ...]:
-    """The segments in order and the stitch, with deterministic ids. Chained segments depend on their predecessor."""
+    """The segments in order and the stitch, with deterministic ids. Chained segments depend on their predecessor.
+
+    `kept`: tasks of an earlier travel, by segment, whose outputs are used; only the other segments are made.
+    """
     width, height = floor_to(parse_size(details.parsed_resolution_wh), size_multiple)
     size = f"{width}x{height}"
-    segments: list[TaskSpec] = []
-    for index in range(details.segment_count):
-        chained = details.chain_segments and segments
-        segments.append(
-            TaskSpec(
-                "travel_segment",
-                _segment_params(orchestrator, details, timeline, index, size),
-                id=child_id(orchestrator.id, f"segment/{index}"),
-                project_id=orchestrator.project_id,
-                parent_id=orchestrator.id,
-                priority=orchestrator.priority,
-                depends_on=(str(segments[-1].id),) if chained else (),
-            )
+    ids = [kept.get(index) or child_id(orchestrator.id, f"segment/{index}") for index in range(details.segment_count)]
+    segments = [
+        TaskSpec(
+            "travel_segment",
+            _segment_params(orchestrator, details, timeline, index, size),
+            id=ids[index],
+            project_id=orchestrator.project_id,
+            parent_id=orchestrator.id,
+            priority=orchestrator.priority,
+            depends_on=(ids[index - 1],) if details.chain_segments and index else (),
         )
+        for index in range(details.segment_count)
+        if index not in kept
+    ]
     stitch = TaskSpec(
         "travel_stitch",
         {
@@ -87,12 +96,14 @@ def children(
             "parsed_resolution_wh": size,
             "fps_helpers": details.fps_helpers,
             "crossfade_sharp_amt": details.crossfade_sharp_amt,
+            **({"wrap_overlap": timeline.wrap} if timeline.wrap else {}),
+            **({"segment_task_ids": ids} if kept else {}),
         },
         id=child_id(orchestrator.id, "stitch"),
         project_id=orchestrator.project_id,
         parent_id=orchestrator.id,
         priority=orchestrator.priority,
-        depends_on=tuple(str(segment.id) for segment in segments),
+        depends_on=tuple(ids),
     )
     return (*segments, stitch)
 
@@ -123,10 +134,10 @@ def _segment_params(
         "is_last_segment": index == details.segment_count - 1,
         "segment_frames_target": timeline.segments[place],
         "frame_overlap_from_previous": overlaps[place - 1] if place else 0,
-        "frame_overlap_with_next": overlaps[place] if place < len(overlaps) else 0,
+        "frame_overlap_with_next": overlaps[place] if place < len(overlaps) else timeline.wrap,
         "base_prompt": details.base_prompts_expanded[index],
         "negative_prompt": details.negative_prompts_expanded[index],
-        "seed_to_use": details.seed_base + index,
+        "seed_to_use": details.seeds[index],
         "parsed_resolution_wh": size,
         "fps_helpers": details.fps_helpers,
         "idr_at": list(timeline.cuts(place)),

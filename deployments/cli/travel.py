@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # OpenCV and NumPy: not for a help page
     from tasks.params.travel import TravelDetails
 
 app = App(name="travel", help="Turn images into a film.", help_format="plaintext")
+app.command("deployments.cli.redo:redo", name="redo")
 
 #: The queue names its fields; a person typed options.
 _OPTIONS = {
@@ -38,6 +39,9 @@ _OPTIONS = {
     "fps_helpers": "--fps",
     "seed_base": "--seed",
     "num_new_segments_to_generate": "--segments",
+    "upscale_factor": "--upscale",
+    "output_fps": "--output-fps",
+    "audio_path": "--audio",
 }
 
 
@@ -78,6 +82,27 @@ class Film:
 
     continue_from: Path | None = None
     "A video that the film continues: then each image ends a segment."
+
+    loop: Switch = False
+    "Go on from the last image to the first, so that the film can be shown round and round."
+
+    fit: Literal["cover", "contain", "blur"] = "cover"
+    "For pictures of another shape: fill the frame and crop, show all with bars, or over a blurred copy."
+
+    audio: Path | None = None
+    "Sound for the film, a recording or another film: cut or followed by silence to its exact length."
+
+    upscale: float | None = None
+    "Make the finished film so many times larger."
+
+    output_fps: float | None = None
+    "Frames a second of the finished film; frames between those that were made are interpolated."
+
+    fit_seams: Switch = False
+    "Take the drift of colour out of each segment that continues another."
+
+    align_seams: Switch = False
+    "Where neighbours show the same thing in different places, move it while they fade."
 
     id: str | None = None
     "A UUID of yours: sending the same again creates nothing."
@@ -123,7 +148,7 @@ def check_pictures(images: Sequence[Path], film: Film) -> None:
         raise Refusal(
             "A film needs images, and none was given.", "Name two or more: longtake travel create a.jpg b.jpg"
         )
-    if len(images) == 1 and film.continue_from is None and film.segments is None:
+    if len(images) == 1 and film.continue_from is None and film.segments is None and not film.loop:
         raise Refusal(
             "A film goes from one image to the next, and only one was given.",
             "Name at least two, or say --segments 1 for a clip that only starts from it.",
@@ -165,13 +190,13 @@ class FilmPlan:
             "width": self.size[0],
             "height": self.size[1],
             "segments": list(self.made),
-            "overlaps": list(self.timeline.overlaps),
+            "overlaps": [*self.timeline.overlaps, *([self.timeline.wrap] if self.timeline.wrap else [])],
         }
 
     def sentence(self) -> str:
         length, made = self.timeline.length, " + ".join(str(frames) for frames in self.made)
         before = f" after {self.timeline.segments[0]} of the video" if self.timeline.continued else ""
-        joins = " + ".join(str(frames) for frames in self.timeline.overlaps)
+        joins = " + ".join(str(frames) for frames in self.document()["overlaps"])
         overlaps = f", less overlaps of {joins}" if joins else ""
         return (
             f"The film will have {length} frames ({length / self.fps:.1f} s at {self.fps:g} fps, "
@@ -190,8 +215,8 @@ def plan_film(images: Sequence[Path], film: Film, settings: Settings) -> FilmPla
     engine = engine_of(settings)
     preceding = probe(film.continue_from).frames if film.continue_from else None
     try:
-        video = str(film.continue_from) if film.continue_from else None
-        spec = _spec([str(image) for image in images], video, film)
+        files = {"continue_from_video_resolved_path": str(film.continue_from)} if film.continue_from else {}
+        spec = _spec([str(image) for image in images], files, film)
         details = TravelParams.read(spec.params).orchestrator_details
         timeline = timeline_of(details, grid=engine.frame_grid, preceding=preceding)
         refuse_too_long(timeline)
@@ -219,7 +244,7 @@ def engine_of(settings: Settings) -> Capabilities:
 def _overlap_warnings(details: TravelDetails, timeline: Timeline) -> list[str]:
     """One for each overlap that cannot be what was asked."""
     warnings = []
-    joins = zip(details.overlaps, timeline.overlaps, pairwise(timeline.segments), strict=True)
+    joins = zip(details.joins, timeline.overlaps, pairwise(timeline.segments), strict=True)
     for index, (asked, made, neighbours) in enumerate(joins):
         if asked == made:
             continue
@@ -227,18 +252,22 @@ def _overlap_warnings(details: TravelDetails, timeline: Timeline) -> list[str]:
         if asked > min(neighbours):
             why = f"it is longer than a segment of {min(neighbours)} frames"
         warnings.append(f"overlap {index + 1} of {asked} frames becomes {made}: {why}.")
+    if details.wrap != timeline.wrap:
+        why = "it is even, and takes only frames that no other overlap does"
+        warnings.append(f"the overlap of {details.wrap} frames that closes the loop becomes {timeline.wrap}: {why}.")
     return warnings
 
 
-def _stored_files(images: Sequence[Path], film: Film, settings: Settings) -> tuple[list[str], str | None]:
+def _stored_files(images: Sequence[Path], film: Film, settings: Settings) -> tuple[list[str], dict[str, str]]:
     """Copies in the storage: the originals may move or change before a worker looks."""
     from deployments.site import input_keeper
 
     kept = input_keeper(settings)
-    return [kept(image) for image in images], kept(film.continue_from) if film.continue_from else None
+    more = {"continue_from_video_resolved_path": film.continue_from, "audio_path": film.audio}
+    return [kept(image) for image in images], {name: kept(path) for name, path in more.items() if path}
 
 
-def _spec(images: Sequence[str], video: str | None, film: Film) -> TaskSpec:
+def _spec(images: Sequence[str], files: Mapping[str, str], film: Film) -> TaskSpec:
     from tasks.travel import travel_spec
 
     return travel_spec(
@@ -254,7 +283,13 @@ def _spec(images: Sequence[str], video: str | None, film: Film) -> TaskSpec:
         chain_segments=film.chain,
         num_new_segments_to_generate=film.segments,
         model_name=film.model,
-        continue_from_video_resolved_path=video,
+        loop=film.loop or None,
+        fit=film.fit if film.fit != "cover" else None,
+        upscale_factor=film.upscale,
+        output_fps=film.output_fps,
+        seam_colour_fit=film.fit_seams or None,
+        seam_flow=film.align_seams or None,
+        **files,
     )
 
 

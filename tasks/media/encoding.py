@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
@@ -21,18 +23,25 @@ BT709 = 1  # H.273: the same code for matrix, primaries and transfer
 FAST_PRESETS = ("superfast", "veryfast", "faster")
 PRESETS = (*FAST_PRESETS, "fast", "medium", "slow", "slower", "veryslow")
 MAX_SIDE = 8192
+MIN_CRF, MAX_CRF = 1.0, 51.0  # below, x264 is lossless, which profile High does not know
 AVX_512F = 13  # of OpenCV's CpuFeatures; its Python module does not carry the names
 
 
 @dataclass(frozen=True, slots=True)
 class VideoSpec:
-    """What to encode. `veryfast` at crf 17 measures as good as `medium` at 18 for less than half the time."""
+    """What to encode. `veryfast` at crf 17 measures as good as `medium` at 18 for less than half the time.
+
+    `qp`, where it is given, takes the place of `crf`: the same quantiser for every block of every frame, and so a
+    bound to the error, whatever the pictures show. It is for the few frames of an overlap.
+    """
 
     width: int
     height: int
     fps: Fraction = field(default=Fraction(16))
     crf: float = 17
     preset: str = "veryfast"
+    qp: int | None = None
+    bframes: int = 3  # 0: frames are decoded in the order shown
 
     def __post_init__(self) -> None:
         if self.width % 2 or self.height % 2:
@@ -43,6 +52,12 @@ class VideoSpec:
         if self.preset not in PRESETS:
             # ultrafast cannot share the others' parameter sets; placebo has no place in a queue
             raise MediaError(f"There is no preset {self.preset!r} here; use one of {', '.join(PRESETS)}.")
+        if not MIN_CRF <= self.crf <= MAX_CRF:
+            raise MediaError(f"A crf of {self.crf} cannot be encoded; use {MIN_CRF:g} (best) to {MAX_CRF:g}.")
+        if self.qp is not None and not 1 <= self.qp <= 51:
+            raise MediaError(f"A quantiser of {self.qp} cannot be encoded; use 1 (best) to 51.")
+        if not 0 <= self.bframes <= 16:
+            raise MediaError(f"x264 puts 0 to 16 B-frames between two others, not {self.bframes}.")
         object.__setattr__(self, "fps", frame_rate(self.fps))
 
 
@@ -72,7 +87,7 @@ def encoder_settings(spec: VideoSpec) -> dict[str, Any]:
         # PyAV's default cuts each frame into slices whose bytes differ from run to run; by frame they repeat.
         "thread_type": "FRAME",
         # x264's decisions depend on the number of threads: fixed, the same frames give the same file on every machine.
-        "thread_count": 4,
+        "thread_count": 4 if spec.qp is None else 1,
         "options": encoder_options(spec),
     }
 
@@ -81,7 +96,7 @@ def encoder_options(spec: VideoSpec) -> dict[str, str]:
     x264 = {
         "stitchable": "1",  # parameter sets that do not depend on the content: segments can share one
         "ref": "3",  # these five are written into the parameter sets, and each preset would choose its own
-        "bframes": "3",
+        "bframes": str(spec.bframes),
         "weightp": "2",
         "8x8dct": "1",
         "cabac": "1",
@@ -93,8 +108,11 @@ def encoder_options(spec: VideoSpec) -> dict[str, str]:
         x264["asm"] = "AVX2"
     if spec.preset in FAST_PRESETS:
         x264["chroma-qp-offset"] = "-2"  # they switch psy-rd off, which would change this entry of the PPS
+    if spec.qp is not None:
+        # One quantiser for all kinds of frames, and nothing that looks ahead for the sake of rate control.
+        x264 |= {"ipratio": "1", "pbratio": "1", "b-adapt": "0", "scenecut": "0", "weightp": "1"}
     return {
-        "crf": str(spec.crf),
+        **({"crf": str(spec.crf)} if spec.qp is None else {"qp": str(spec.qp)}),
         "preset": spec.preset,
         "profile": "high",
         "forced-idr": "1",  # a frame we ask to be a key frame starts a closed group, not only an I frame
@@ -143,10 +161,37 @@ def matrix(frame: VideoFrame) -> int:
     return int(Colorspace.ITU709 if frame.colorspace == BT709 else frame.colorspace or Colorspace.ITU601)
 
 
-def open_encoder(output: av.container.OutputContainer, spec: VideoSpec) -> av.VideoStream:
-    settings = encoder_settings(spec)
-    stream = output.add_stream("libx264", rate=spec.fps, options=settings.pop("options"))
-    for name, value in settings.items():
-        setattr(stream.codec_context, name, value)
+def open_stream(output: av.container.OutputContainer, spec: VideoSpec) -> av.VideoStream:
+    """A track for packets of `encoder(spec)`, its own or those of others with the same parameter sets."""
+    stream = output.add_stream("libx264", rate=spec.fps)
+    _set_up(stream.codec_context, spec)
     stream.time_base = 1 / spec.fps
     return stream
+
+
+def encoder(spec: VideoSpec) -> av.VideoCodecContext:
+    """One that is open, so that its parameter sets (`extradata`, as mp4 stores them) can be read."""
+    context = av.CodecContext.create("libx264", "w")
+    assert isinstance(context, av.VideoCodecContext)
+    context.framerate = spec.fps
+    context.flags |= av.codec.context.Flags.global_header
+    _set_up(context, spec)
+    context.open()
+    return context
+
+
+def _set_up(context: av.VideoCodecContext, spec: VideoSpec) -> None:
+    settings = encoder_settings(spec)
+    options = settings.pop("options")
+    # Packets as mp4 holds them, each part behind its length. Mixed into one track with x264's other format, which
+    # separates parts by a start code, both are mangled without an error.
+    options["x264-params"] += ":annexb=0"
+    for name, value in settings.items():
+        setattr(context, name, value)
+    context.options = options
+
+
+def settings_hash(spec: VideoSpec) -> str:
+    """Of all that decides how frames are encoded; the same frames and the same hash give the same bytes."""
+    settings = {name: str(value) for name, value in encoder_settings(spec).items()}
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

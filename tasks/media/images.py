@@ -15,6 +15,19 @@ from tasks.media.atomic import replacing
 from tasks.media.errors import MediaError
 
 Frame = NDArray[np.uint8]
+Fit = Literal["cover", "contain", "blur"]
+Gravity = Literal["centre", "top", "bottom", "left", "right"]
+
+#: How much of what is cut off lies to the left and above.
+_SHARES: dict[Gravity, tuple[float, float]] = {
+    "centre": (0.5, 0.5),
+    "top": (0.5, 0),
+    "bottom": (0.5, 1),
+    "left": (0, 0.5),
+    "right": (1, 0.5),
+}
+SOFTNESS = 0.04  # of the longer side: the blur behind a picture
+DIMMED = 0.55
 
 #: More than any camera's phone picture; decoded it takes 192 MB. A larger one is refused from its header alone.
 MAX_PIXELS = 64_000_000
@@ -57,8 +70,13 @@ def write_image(frame: Frame, path: str | Path, quality: int = 90) -> None:
         Image.fromarray(frame).save(part, quality=quality)
 
 
-def fit(frame: Frame, width: int, height: int, mode: Literal["cover", "contain"] = "cover") -> Frame:
-    """The frame at exactly this size: `cover` fills it and crops the centre, `contain` shows all with black bars."""
+def fit(frame: Frame, width: int, height: int, mode: Fit = "cover", gravity: Gravity = "centre") -> Frame:
+    """The frame at exactly this size, its proportions kept.
+
+    `cover` fills the size and crops what is too much, `contain` shows all of it between black bars, `blur` shows all of
+    it over a soft, darker, larger copy of itself. `gravity` is the part that a crop keeps and the side that a whole
+    picture stands at: "top" saves the heads of portraits.
+    """
     have_h, have_w = frame.shape[:2]
     if (have_w, have_h) == (width, height):
         return frame
@@ -67,16 +85,25 @@ def fit(frame: Frame, width: int, height: int, mode: Literal["cover", "contain"]
     new_w, new_h = max(1, round(have_w * scale)), max(1, round(have_h * scale))
     # Area averages all source pixels: no shimmer when shrinking. Cubic keeps edges when growing.
     scaled = cv2.resize(frame, (new_w, new_h), interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-    out = np.zeros((height, width, 3), np.uint8)
-    take_x, put_x, span_x = _centre(new_w, width)
-    take_y, put_y, span_y = _centre(new_h, height)
+    out = _backdrop(frame, width, height) if mode == "blur" else np.zeros((height, width, 3), np.uint8)
+    across, down = _SHARES[gravity]
+    take_x, put_x, span_x = _placed(new_w, width, across)
+    take_y, put_y, span_y = _placed(new_h, height, down)
     out[put_y : put_y + span_y, put_x : put_x + span_x] = scaled[take_y : take_y + span_y, take_x : take_x + span_x]
     return out
 
 
-def _centre(have: int, want: int) -> tuple[int, int, int]:
-    """(first sample taken, where it is put, how many) for a centred crop or border along one side."""
-    return max(0, (have - want) // 2), max(0, (want - have) // 2), min(have, want)
+def _backdrop(frame: Frame, width: int, height: int) -> Frame:
+    """So soft that nothing in it can be made out, and dark enough for the eye to stay on the picture before it."""
+    small = (max(1, round(width / 16)), max(1, round(height / 16)))
+    soft = cv2.GaussianBlur(fit(frame, *small), (0, 0), max(small) * SOFTNESS, borderType=cv2.BORDER_REPLICATE)
+    grown = cv2.resize(soft.astype(np.float32) * DIMMED, (width, height), interpolation=cv2.INTER_CUBIC)
+    return np.clip(np.rint(grown), 0, 255).astype(np.uint8)
+
+
+def _placed(have: int, want: int, share: float) -> tuple[int, int, int]:
+    """(first sample taken, where it is put, how many) along one side; `share` of what is too much goes before it."""
+    return int(max(0, have - want) * share), int(max(0, want - have) * share), min(have, want)
 
 
 def _check_size(path: Path, width: int, height: int) -> None:

@@ -42,11 +42,16 @@ class Blend:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """Segment lengths and the overlap after each segment but the last. `continued`: segment 0 is an existing video."""
+    """Segment lengths and the overlap after each segment but the last. `continued`: segment 0 is an existing video.
+
+    `wrap` is the overlap of the last segment's end with the first one's beginning, in a film that is a loop: the film
+    then begins behind it and ends with it.
+    """
 
     segments: tuple[int, ...]
     overlaps: tuple[int, ...]
     continued: bool = False
+    wrap: int = 0
 
     def __post_init__(self) -> None:
         if not self.segments or min(self.segments) < 1:
@@ -57,20 +62,22 @@ class Timeline:
         for i, (overlap, pair) in enumerate(zip(self.overlaps, pairwise(self.segments), strict=True)):
             if not 0 <= overlap <= min(pair):
                 raise MediaError(f"Overlap {i} of {overlap} frames does not fit segments of {pair[0]} and {pair[1]}.")
+        if not 0 <= self.wrap <= _room_to_wrap(self.segments, self.overlaps):
+            raise MediaError(f"{self.wrap} frames cannot fade from the last segment to the first: others fade there.")
 
     @property
     def length(self) -> int:
-        """Frames of the film: L = Σq − Σo'."""
-        return sum(self.segments) - sum(self.overlaps)
+        """Frames of the film: L = Σq − Σo', the overlap that closes a loop among them."""
+        return sum(self.segments) - sum(self.overlaps) - self.wrap
 
     def index(self, position: int) -> int:
         """What users call the segment at this position: an existing video that is continued is segment −1."""
         return position - 1 if self.continued else position
 
     def starts(self) -> tuple[int, ...]:
-        """Where in the film each segment's frame 0 falls."""
+        """Where in the film each segment's frame 0 falls; in a loop the first one's lies before the beginning."""
         gaps = (length - overlap for length, overlap in zip(self.segments, self.overlaps, strict=False))
-        return tuple(accumulate(gaps, initial=0))
+        return tuple(accumulate(gaps, initial=-self.wrap))
 
     def windows(self) -> tuple[tuple[int, int], ...]:
         """Where in the film each join blends: the overlaps, cut in the middle where two of them share frames.
@@ -96,7 +103,8 @@ class Timeline:
             spans.append(Blend(left, lo - starts[left], right, lo - starts[right], hi - lo))
             at = hi
         last = len(self.segments) - 1
-        spans.append(Copy(last, at - starts[last], self.segments[last]))
+        end = self.segments[last] - self.wrap
+        spans += [Copy(last, at - starts[last], end), Blend(last, end, 0, 0, self.wrap)]
         return tuple(span for span in spans if span.count)
 
     def cuts(self, position: int) -> tuple[int, ...]:
@@ -118,12 +126,17 @@ def quantise(frames: int, grid: Grid = (4, 1)) -> int:
 
 
 def expand(
-    segment_frames: Sequence[int], overlaps: Sequence[int], grid: Grid = (4, 1), preceding: int | None = None
+    segment_frames: Sequence[int],
+    overlaps: Sequence[int],
+    grid: Grid = (4, 1),
+    preceding: int | None = None,
+    wrap: int = 0,
 ) -> Timeline:
     """Wished lengths and overlaps to the ones that will be made.
 
     o' = max(0, min(2·⌊o/2⌋, q left, q right)); a missing overlap is 0. `preceding` is the length of an existing video
-    that is continued: it stays as it is and comes first, and the first overlap is the one after it.
+    that is continued: it stays as it is and comes first, and the first overlap is the one after it. `wrap` is the
+    wished overlap that closes a loop; it takes only frames that no other overlap does.
     """
     before = () if preceding is None else (preceding,)
     segments = (*before, *(quantise(frames, grid) for frames in segment_frames))
@@ -131,8 +144,16 @@ def expand(
     if len(overlaps) > joins > 0:
         raise MediaError(f"{len(overlaps)} overlaps for {joins} joins; give one for each join or fewer.")
     wished = [*overlaps, *[0] * joins][:joins]
-    made = (max(0, min(2 * (o // 2), *pair)) for o, pair in zip(wished, pairwise(segments), strict=True))
-    return Timeline(segments, tuple(made), continued=preceding is not None)
+    made = tuple(max(0, min(2 * (o // 2), *pair)) for o, pair in zip(wished, pairwise(segments), strict=True))
+    closing = 2 * (min(wrap, _room_to_wrap(segments, made)) // 2) if wrap > 0 else 0
+    return Timeline(segments, made, continued=preceding is not None, wrap=closing)
+
+
+def _room_to_wrap(segments: Sequence[int], overlaps: Sequence[int]) -> int:
+    """Frames that both the first segment's beginning and the last one's end have free of other overlaps."""
+    if not overlaps:
+        return segments[0] // 2
+    return max(0, min(segments[0] - overlaps[0], segments[-1] - overlaps[-1]))
 
 
 def crossfade_weight(k: int, n: int) -> float:

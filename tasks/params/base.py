@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
@@ -77,3 +77,5 @@ Size = Annotated[str, AfterValidator(_checked_size)]
 Seed = Annotated[int, Field(ge=-1, le=2**63 - 1)]
 Fps = Annotated[float, Field(gt=0, le=240)]
 FrameCount = Annotated[int, Field(ge=1, le=100_000)]
+#: How a picture of another shape is brought to the size of the film.
+Fit = Literal["cover", "contain", "blur"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,7 @@ from tasks.media.video import VideoSpec, write_video
 
 Frame = NDArray[np.uint8]
 WIDTH, HEIGHT = 64, 48
+SPEC = VideoSpec(WIDTH, HEIGHT)
 
 
 def marked(value: int, width: int = WIDTH, height: int = HEIGHT) -> Frame:
@@ -31,11 +34,53 @@ def moving(frames: int, width: int = WIDTH, height: int = HEIGHT, seed: int = 0)
     return (np.ascontiguousarray(wide[:height, i : i + width]) for i in range(frames))
 
 
-def make_segments(folder: Path, timeline: Timeline, values: Sequence[int] | None = None) -> list[Path]:
+def noise(frames: int, width: int = WIDTH, height: int = HEIGHT, seed: int = 0) -> Iterator[Frame]:
+    """White noise: of all pictures the hardest to encode."""
+    draw = np.random.default_rng(seed)
+    return (draw.integers(0, 256, (height, width, 3), dtype=np.uint8) for _ in range(frames))
+
+
+def make_segments(
+    folder: Path,
+    timeline: Timeline,
+    values: Sequence[int] | None = None,
+    *,
+    spec: VideoSpec = SPEC,
+    travel: str | None = None,
+) -> list[Path]:
     """One film for each segment, encoded as the worker does; with `values`, of one brightness each."""
     paths = list[Path]()
     for i, frames in enumerate(timeline.segments):
-        content = moving(frames, seed=i) if values is None else (marked(values[i]) for _ in range(frames))
+        size = spec.width, spec.height
+        content = moving(frames, *size, seed=i) if values is None else (marked(values[i], *size) for _ in range(frames))
         paths.append(folder / f"segment-{i}.mp4")
-        write_video(content, paths[-1], VideoSpec(WIDTH, HEIGHT), idr_at=timeline.cuts(i), count=frames)
+        index = timeline.index(i) if travel else None
+        cuts = timeline.cuts(i)
+        write_video(content, paths[-1], spec, idr_at=cuts, count=frames, travel=travel, segment=index)
     return paths
+
+
+def foreign(
+    path: Path,
+    frames: Iterable[Frame],
+    codec: str = "libx264",
+    *,
+    rate: Fraction | int = 16,
+    matrix: int = 1,
+    full_range: bool = False,
+    options: Mapping[str, str] | None = None,
+) -> Path:
+    """A film as another tool may make it. `matrix` (H.273) is the one its colours are converted by and tagged with."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream(codec, rate=rate, options=dict(options or {}))
+        stream.pix_fmt = "yuvj420p" if full_range else "yuv420p"
+        stream.codec_context.colorspace = matrix
+        stream.codec_context.color_range = 2 if full_range else 1
+        for frame in frames:
+            stream.height, stream.width = frame.shape[:2]
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
+                format=stream.pix_fmt, dst_colorspace=matrix, dst_color_range=stream.codec_context.color_range
+            )
+            output.mux(stream.encode(picture))
+        output.mux(stream.encode(None))
+    return path

@@ -97,8 +97,51 @@ def test_cover_fills_the_frame_and_contain_shows_all_of_it():
     assert (contained[30] == 200).all()
 
 
-@pytest.mark.parametrize("mode", ["cover", "contain"])
+@pytest.mark.parametrize("gravity", ["centre", "top", "bottom", "left", "right"])
+@pytest.mark.parametrize("mode", ["cover", "contain", "blur"])
 @pytest.mark.parametrize("size", [(64, 48), (48, 64), (7, 97)])
-def test_fit_gives_exactly_the_size_asked_for(mode, size):
+def test_fit_gives_exactly_the_size_asked_for(mode, gravity, size):
     frame = np.zeros((33, 57, 3), np.uint8)
-    assert fit(frame, *size, mode).shape == (size[1], size[0], 3)
+    assert fit(frame, *size, mode, gravity).shape == (size[1], size[0], 3)
+
+
+@pytest.mark.parametrize("mode", ["cover", "contain", "blur"])
+def test_a_picture_that_fits_already_is_left_as_it_is(mode):
+    frame = np.random.default_rng(0).integers(0, 255, (48, 64, 3), dtype=np.uint8)
+    assert fit(frame, 64, 48, mode) is frame
+
+
+def thirds(across):
+    """Dark, middle and light parts, side by side or one over the other."""
+    frame = np.repeat(np.array([20, 120, 220], np.uint8), 40)[:, None, None] * np.ones((1, 40, 3), np.uint8)
+    return np.ascontiguousarray(frame.transpose(1, 0, 2)) if across else frame
+
+
+@pytest.mark.parametrize(
+    ("across", "gravity", "shown"),
+    [(0, "top", 20), (0, "centre", 120), (0, "bottom", 220), (1, "left", 20), (1, "centre", 120), (1, "right", 220)],
+)
+def test_a_crop_keeps_the_side_asked_for(across, gravity, shown):
+    assert (fit(thirds(across), 40, 40, "cover", gravity) == shown).all()
+
+
+def test_gravity_across_does_not_move_a_crop_up_or_down():
+    assert (fit(thirds(across=False), 40, 40, "cover", "left") == 120).all()
+
+
+@pytest.mark.parametrize(
+    ("gravity", "rows"), [("top", slice(0, 30)), ("centre", slice(45, 75)), ("bottom", slice(90, 120))]
+)
+def test_a_whole_picture_stands_where_it_is_asked_to(gravity, rows):
+    shown = fit(np.full((30, 120, 3), 200, np.uint8), 120, 120, "contain", gravity)
+    assert (shown[rows] == 200).all()
+    assert shown.sum() == 200 * 30 * 120 * 3
+
+
+def test_blur_shows_the_whole_picture_over_a_soft_dark_copy():
+    texture = np.random.default_rng(0).integers(100, 255, (60, 240, 3), dtype=np.uint8)
+    shown, whole = fit(texture, 240, 240, "blur"), fit(texture, 240, 240, "contain")
+    picture, around = np.s_[90:150], np.r_[0:80, 160:240]
+    assert (shown[picture] == whole[picture]).all()
+    assert shown[around].mean() == pytest.approx(0.55 * texture.mean(), rel=0.05)
+    assert shown[around].std() < 0.1 * texture.std()

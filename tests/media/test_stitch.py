@@ -83,7 +83,7 @@ def test_sharpening_is_off_unless_asked_for(tmp_path):
 def test_the_film_is_tagged_and_as_large_as_its_segments(tmp_path):
     timeline = expand([5, 5], [2])
     report = stitch(make_segments(tmp_path, timeline), timeline, tmp_path / "film.mp4", fps=16)
-    assert (report.width, report.height, report.mode, report.reasons) == (WIDTH, HEIGHT, "stream", ())
+    assert (report.width, report.height, report.mode, report.reasons) == (WIDTH, HEIGHT, "smart", ())
     assert probe(tmp_path / "film.mp4").colour.matrix == 1
 
 

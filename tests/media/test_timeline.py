@@ -26,6 +26,12 @@ timelines = st.builds(
     wishes,
     st.none() | st.integers(1, 50),
 )
+loops = st.builds(
+    lambda frames, overlaps, wrap: expand(frames, overlaps[: len(frames) - 1], wrap=wrap),
+    lengths,
+    wishes,
+    st.integers(0, 70),
+)
 
 
 @pytest.mark.parametrize(("frames", "wished", "made", "length"), TABLE)
@@ -49,12 +55,12 @@ def film(timeline):
                 yield [(span.left, span.left_lo + k), (span.right, span.right_lo + k)]
 
 
-@given(timelines)
+@given(timelines | loops)
 def test_the_spans_fill_the_film_exactly(timeline):
     assert sum(span.count for span in timeline.spans()) == timeline.length == len(list(film(timeline)))
 
 
-@given(timelines)
+@given(timelines | loops)
 def test_every_frame_shown_is_inside_its_segment(timeline):
     assert all(0 <= frame < timeline.segments[segment] for shown in film(timeline) for segment, frame in shown)
 
@@ -66,7 +72,7 @@ def test_every_segment_stays_where_the_overlaps_put_it(timeline):
     assert all(at == starts[segment] + frame for at, segment, frame in shown)
 
 
-@given(timelines)
+@given(timelines | loops)
 def test_no_frame_is_blended_twice(timeline):
     blends = [parts for parts in film(timeline) if len(parts) == 2]
     uses = Counter(part for parts in blends for part in parts)
@@ -88,7 +94,7 @@ def test_overlaps_that_do_not_meet_are_blended_whole(frames, overlap):
     assert blended == [o for o in timeline.overlaps if o]
 
 
-@given(timelines)
+@given(timelines | loops)
 def test_copied_spans_begin_and_end_where_a_group_of_pictures_begins(timeline):
     for span in timeline.spans():
         if isinstance(span, Copy):
@@ -141,3 +147,26 @@ def test_the_fade_rises_evenly_and_wastes_no_frame(n):
     assert all(0 < w < 1 for w in weights)
     assert weights == sorted(weights)
     assert weights[0] == pytest.approx(1 - weights[-1])
+
+
+def test_a_loop_begins_behind_the_overlap_with_its_end_and_ends_with_it():
+    timeline = expand([9, 9], [2], wrap=4)
+    assert timeline.length == 18 - 2 - 4
+    assert timeline.spans() == (Copy(0, 4, 7), Blend(0, 7, 1, 0, 2), Copy(1, 2, 5), Blend(1, 5, 0, 0, 4))
+
+
+def test_one_segment_can_be_a_loop():
+    assert expand([9], [], wrap=12).spans() == (Copy(0, 4, 5), Blend(0, 5, 0, 0, 4))
+
+
+@given(loops)
+def test_a_loop_goes_on_from_its_last_frame_to_its_first(timeline):
+    if timeline.wrap:
+        shown = list(film(timeline))
+        (_, _), (segment, frame) = shown[-1]
+        assert shown[0][-1] == (segment, frame + 1) or shown[0][0] == (segment, frame + 1)
+
+
+def test_an_overlap_that_would_close_a_loop_over_others_is_refused():
+    with pytest.raises(MediaError, match="others fade there"):
+        Timeline((9, 9), (8,), wrap=2)

@@ -1,0 +1,96 @@
+"""What a film says of itself: a small JSON box behind the last one of an mp4, which players pass over.
+
+It tells a film of ours from another's, and a whole one from one that was cut, swapped or damaged, without decoding.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+from uuid import UUID
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks.media.errors import MediaError
+
+#: The type of our box, as ISO/IEC 14496-12 (4.2, "uuid") has it for boxes of one's own.
+_BOX = UUID("0b1f5c62-9a0e-4c0d-8f2e-6c6f6e677461").bytes
+_LARGEST = 16 << 20
+_HEADER = struct.Struct(">I4s")
+
+
+class Encoded(BaseModel):
+    """A run of frames that a stitch made. `recipe`: from what and how; the same recipe gives the same frames."""
+
+    model_config = ConfigDict(frozen=True)
+
+    start: int = Field(ge=0)
+    count: int = Field(gt=0)
+    recipe: str
+
+
+class Label(BaseModel):
+    """`packets` is the SHA-256 of all video packets in their order, `settings` a hash of how they were encoded.
+
+    `idr_at`: frames that were made to begin a closed group (the segment's overlap plan). `travel` and `segment` are
+    where a segment belongs; `encoded` is what a stitch did not copy.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    frames: int = Field(gt=0)
+    packets: str
+    settings: str
+    idr_at: tuple[int, ...] = ()
+    travel: str | None = None
+    segment: int | None = None
+    encoded: tuple[Encoded, ...] = ()
+
+
+def append_label(path: Path, label: Label) -> None:
+    content = _BOX + json.dumps(label.model_dump(exclude_defaults=True), separators=(",", ":")).encode()
+    if len(content) <= _LARGEST:  # a film with more seams than that has no label; it can still be read and stitched
+        with path.open("ab") as file:
+            file.write(_HEADER.pack(_HEADER.size + len(content), b"uuid") + content)
+
+
+def read_label(path: Path) -> Label | None:
+    """The label; None where there is none. Raises MediaError for an mp4 whose last box is cut off."""
+    with path.open("rb") as file:
+        for kind, start, size in _boxes(path, file):
+            if kind == b"uuid" and len(_BOX) < size <= _LARGEST:
+                file.seek(start)
+                if file.read(len(_BOX)) == _BOX:
+                    return _parsed(file.read(size - len(_BOX)))
+    return None
+
+
+def _parsed(content: bytes) -> Label | None:
+    try:
+        return Label.model_validate_json(content)
+    except ValidationError:
+        return None  # of a later version, or not by us; the film is then read like any other
+
+
+def _boxes(path: Path, file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Type, start and length of the content of each top-level box; nothing for a file that is no mp4."""
+    end, at = path.stat().st_size, 0
+    while at + _HEADER.size <= end:
+        file.seek(at)
+        size, kind = _HEADER.unpack(file.read(_HEADER.size))
+        head = _HEADER.size
+        if at == 0 and kind not in (b"ftyp", b"wide", b"free", b"mdat", b"moov"):
+            return
+        if size == 1:
+            (size,), head = struct.unpack(">Q", file.read(8)), 16
+        size = size or end - at  # 0: up to the end of the file
+        if size < head:
+            return
+        if at + size > end:
+            missing = at + size - end
+            raise MediaError(f"{path}: the film is cut off: {missing} bytes are missing at its end. Make it again.")
+        yield kind, at + head, size - head
+        at += size
