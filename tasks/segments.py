@@ -191,12 +191,18 @@ def _sha256(task: Task) -> str | None:
 
 async def _segment_file(work: Work, index: int, location: str, sha256: str | None) -> Path:
     path = await work.fetch(location)
-    if sha256 and await work.compute(sha256_of, path) != sha256:
-        raise StorageUnavailable(
-            f"segment {index}: {location} is not, byte for byte, what its task has stored. It will be fetched again; "
-            f"if that does not help, make the segment again: longtake travel redo … --segment {index}"
-        )
+    if sha256:
+        await work.compute(check_bytes, path, sha256, f"segment {index}: {location}")
     return path
+
+
+def check_bytes(path: Path, sha256: str, what: str) -> None:
+    """Raises `StorageUnavailable`, since another try may bring them as they were stored."""
+    if (found := sha256_of(path)) != sha256:
+        raise StorageUnavailable(
+            f"{what} is not what its task has stored: its SHA-256 is {found}, and was {sha256}. It will be fetched again; "
+            "if that does not help, have this segment made again with longtake travel redo."
+        )
 
 
 async def _conformed_video(work: Work, location: str, params: StitchParams) -> Path:

@@ -14,7 +14,7 @@ from fractions import Fraction
 from functools import lru_cache, partial
 from pathlib import Path
 
-from tasks.media.assembly import CopyPiece, EncodePiece, Piece, assemble
+from tasks.media.assembly import CopyPiece, EncodePiece, Piece, assemble, closed_range
 from tasks.media.atomic import replacing
 from tasks.media.encoding import BT709, VideoSpec, encoder, frame_rate, settings_hash
 from tasks.media.errors import MediaError, SegmentError
@@ -94,9 +94,14 @@ def stitch(
         fitting = {at: segment.packets for at, segment in enumerate(segments) if at not in reasons}
         pieces = assemble(timeline.spans(), fitting)
         _decode_unproven(segments, pieces)
-        making = _Making(segments, spec, SeamOptions(flow, sharpen), _earlier(previous, spec), films)
+        said, earlier = list(_reasons(segments, reasons, pieces)), None
+        try:
+            earlier = _earlier(Path(previous), spec) if previous else None
+        except MediaError as error:
+            said.append(f"overlaps are not taken from the earlier film: {error}")
+        making = _Making(segments, spec, SeamOptions(flow, sharpen), earlier, films)
         film = making.write(pieces, Path(out), partial(_tell, on_step, timeline.length))
-    return replace(film, reasons=tuple(_reasons(segments, reasons, pieces)))
+    return replace(film, reasons=tuple(said))
 
 
 def _tell(on_step: OnStep | None, total: int, done: int) -> None:
@@ -201,33 +206,22 @@ def _decode_unproven(segments: Sequence[Segment], pieces: Sequence[Piece]) -> No
 
 @dataclass(frozen=True, slots=True)
 class _Earlier:
-    """A film whose encoded runs can be had for nothing: frames by the recipe of the run."""
+    """A film whose encoded runs can be had for nothing: its frames by the recipe of the run."""
 
     source: Source
     runs: Mapping[str, tuple[int, int]]
 
 
-def _earlier(path: str | Path | None, spec: VideoSpec) -> _Earlier | None:
-    if path is None:
-        return None
-    label, (_, packets) = read_label(Path(path)), examine(path)
-    if not label or label.packets != packets.digest or packets.parameters != _parameters(spec):
-        return None
+def _earlier(path: Path, spec: VideoSpec) -> _Earlier:
+    """Raises MediaError for a film that has nothing to give."""
+    label, (_, packets) = read_label(path), examine(path)
+    if not label or label.packets != packets.digest:
+        raise MediaError(f"{path} does not say how it was made, or has been changed since")
+    if packets.parameters != _parameters(spec):
+        raise MediaError(f"{path} was encoded with other settings, or has another size or rate")
     runs = {run.recipe: (run.start, run.start + run.count) for run in label.encoded}
-    return _Earlier(Source(0, Path(path), packets), runs)
-
-
-@dataclass(frozen=True, slots=True)
-class _Step:
-    """`recipe` is that of an encoded run, also where it is copied from an earlier film."""
-
-    piece: Piece
-    source: Source | None = None
-    recipe: str | None = None
-
-    @property
-    def count(self) -> int:
-        return self.piece.count
+    whole = {recipe: run for recipe, run in runs.items() if closed_range(packets, *run) == run}
+    return _Earlier(Source(0, path, packets), whole)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -149,21 +147,3 @@ def kill(processes: Iterable[psutil.Process]) -> None:
             process.send_signal(signal.SIGKILL)
         except psutil.NoSuchProcess:
             continue
-
-
-class Up:
-    """`longtake up` as a program of its own, for tests that end it."""
-
-    def __init__(self, settings: Settings, arguments: Sequence[str] = ()) -> None:
-        self.log = settings.home.with_suffix(".up.log")
-        with self.log.open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "deployments.cli", "up", "--home", str(settings.home), *arguments],
-                stdout=log,
-                stderr=log,
-                env={k: v for k, v in os.environ.items() if not k.startswith(("PREFECT", "LONGTAKE"))},
-            )
-
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGINT)
-        return self.process.wait(60)

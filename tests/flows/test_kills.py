@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
 from blocks.queue.model import Status, Task
-from deployments.settings import Settings
-from tests.flows.lab import LONG, Lab, Up, film_length, kill
+from tests.flows.lab import LONG, Lab, film_length, kill
 from tests.waiting import until
 
 pytestmark = [pytest.mark.stack, pytest.mark.xdist_group("lab")]
@@ -48,30 +44,3 @@ def test_a_killed_poller_delays_and_loses_nothing(lab: Lab) -> None:
     until(lambda: bool(polling()), lambda: "no poll is running")
     kill([lab.process_of(polling()[0])])
     finished_whole(lab, lab.travel(3), 30)
-
-
-@pytest.fixture
-def own(home: Path) -> Iterator[Lab]:
-    """A home whose `longtake up` is a program of its own."""
-    lab = Lab(Settings.load(home=home / "home"), home)
-    yield lab
-    kill(lab.processes())
-
-
-def test_everything_is_killed_and_up_again_finishes_the_travel(own: Lab) -> None:
-    Up(own.settings)
-    travel = own.travel(4, **LONG)
-    second = lambda: own.queue.children(travel.id)[1:2]  # noqa: E731
-    until(lambda: any((row.tick or 0) > 0 for row in second()), lambda: own.describe(travel), 180)
-    finished_first = own.queue.children(travel.id)[0]
-    assert finished_first.status is Status.COMPLETE
-    kill(own.processes())
-    until(lambda: not own.processes(), lambda: f"alive: {own.processes()}")
-
-    again = Up(own.settings)
-    segments = finished_whole(own, travel, 3 * 121 - 2 * 8)
-    assert [row.attempts for row in segments] == [1, 2, 1]
-    assert [own.generations(row) for row in (segments[0], segments[2])] == [1, 1]
-    assert own.queue.get(finished_first.id).output_location == finished_first.output_location
-    assert again.stop() == 0
-    assert own.processes() == []
