@@ -200,8 +200,8 @@ def check_bytes(path: Path, sha256: str, what: str) -> None:
     """Raises `StorageUnavailable`, since another try may bring them as they were stored."""
     if (found := sha256_of(path)) != sha256:
         raise StorageUnavailable(
-            f"{what} is not what its task has stored: its SHA-256 is {found}, and was {sha256}. It will be fetched again; "
-            "if that does not help, have this segment made again with longtake travel redo."
+            f"{what} is not what its task has stored: its SHA-256 is {found}, and was {sha256}. It will be fetched "
+            "again; if that does not help, have this segment made again with longtake travel redo."
         )
 
 

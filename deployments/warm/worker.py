@@ -61,6 +61,7 @@ class WarmWorker(PrefectWorker):
         self._bell = Bell()
         self._hands: dict[UUID, RunInHand] = {}
         self._cancelled: deque[UUID] = deque(maxlen=_REMEMBERED)
+        self._announced: set[UUID] = set()  # and not yet in hand
         self._draining = False
         self._hurry = anyio.Event()
 
@@ -83,6 +84,7 @@ class WarmWorker(PrefectWorker):
     ) -> WarmWorkerResult:
         """In a warm child, to its end. Every end is reported when this returns."""
         assert self._lanes
+        self._announced.discard(flow_run.id)
         hand = self._hands[flow_run.id] = RunInHand(flow_run.id, self)
         if flow_run.id in self._cancelled:
             await self._cancel_if_asked(hand)
@@ -166,13 +168,15 @@ class WarmWorker(PrefectWorker):
         self.background(self._bell.answer, self.get_and_submit_flow_runs, self._logger)
 
     def _on_scheduled(self, flow_run: UUID) -> None:
+        self._announced.add(flow_run)
         self._bell.ring()
         self.background(self._look_again, flow_run)
 
     async def _look_again(self, flow_run: UUID) -> None:
         """The server tells of a new run before it commits it, so that the first look may have come too early."""
         await anyio.sleep(_COMMITTED_SECONDS)
-        if flow_run not in self._hands:
+        if flow_run in self._announced:
+            self._announced.discard(flow_run)
             self._bell.ring()
 
     def _on_cancelling(self, flow_run: UUID) -> None:

@@ -84,7 +84,7 @@ def _boxes(path: Path, file: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
         head = _HEADER.size
         if at == 0 and kind not in (b"ftyp", b"wide", b"free", b"mdat", b"moov"):
             return
-        if size == 1:
+        if size == 1 and at + 16 <= end:
             (size,), head = struct.unpack(">Q", file.read(8)), 16
         size = size or end - at  # 0: up to the end of the file
         if size < head:

@@ -82,7 +82,7 @@ class OpenFilms:
     Each use has a film to itself. Of those that nobody uses, the last few stay open.
     """
 
-    def __init__(self, most: int = 3) -> None:
+    def __init__(self, most: int = 2) -> None:
         self._most = most
         self._idle = dict[str, OpenFilm]()
 
@@ -172,8 +172,10 @@ def scan(path: str | Path, container: InputContainer, stream: av.VideoStream) ->
         if IDR in types:
             closed.add(packet.pts)
         movable = movable and not {SPS, PPS} & set(types)
-    if broken or not times or len(times) + hidden < stream.frames:
-        whole = f"{len(times) - broken}{f' of {stream.frames}' if stream.frames else ''} frames are whole"
+    # An edit list may hide so many that whole groups of pictures are not even read; the index knows of the others only.
+    promised = min(stream.frames, len(stream.index_entries))
+    if broken or not times or len(times) + hidden < promised:
+        whole = f"{len(times) - broken}{f' of {promised}' if promised else ''} frames are whole"
         raise MediaError(f"{path}: the film is cut off: {whole}. Make it again.")
     in_order = tuple(sorted(times))
     shown = {time: index for index, time in enumerate(in_order)}

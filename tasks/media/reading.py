@@ -64,7 +64,7 @@ def read_yuv(
 
     `packets` saves reading through the file once more where its `scan` is known, `films` opening it.
     """
-    with films.open(path) if films else opened(path) as (container, stream):
+    with films.open(path, at_start=not packets) if films else opened(path) as (container, stream):
         packets = packets or scan(path, container, stream)
         lo, hi, _ = slice(lo, hi).indices(len(packets.times))
         if not stream.codec_context.is_open:
@@ -87,16 +87,15 @@ def read_packets(
 
     A closed group begins at `lo` and another one at `hi`, or the film ends there (`Packets.closed`).
     """
-    shown = {time: index for index, time in enumerate(packets.times)}
+    shown = {time: index for index, time in enumerate(packets.times[lo:hi], lo)}
     left = hi - lo
     with films.open(path) if films else opened(path) as (container, stream):
         for packet in _from_key(container, stream, packets, lo):
-            frame = -1 if packet.pts is None else shown[packet.pts]
-            if left and lo <= frame < hi:
+            if not left:
+                return
+            if packet.pts is not None and (frame := shown.get(packet.pts)) is not None:
                 yield packet, frame
                 left -= 1
-            elif not left:
-                return
     if left:
         raise MediaError(f"{path}: {left} of the packets {lo} to {hi - 1} are no longer there. Make the film again.")
 

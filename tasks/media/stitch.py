@@ -19,6 +19,7 @@ from tasks.media.atomic import replacing
 from tasks.media.encoding import BT709, VideoSpec, encoder, frame_rate, settings_hash
 from tasks.media.errors import MediaError, SegmentError
 from tasks.media.label import Encoded, Label, append_label, read_label
+from tasks.media.memory import give_back_large_blocks
 from tasks.media.mp4 import Mp4Writer
 from tasks.media.probe import OpenFilms, VideoInfo, examine
 from tasks.media.reading import read_packets, read_yuv
@@ -86,6 +87,7 @@ def stitch(
     film of most of these segments: overlaps that are as they were come from it. `on_step(done, total)` counts film
     frames and may raise to stop; then `out` is untouched.
     """
+    give_back_large_blocks()
     with OpenFilms() as films:
         segments = _inspect(paths, timeline, travels, films)
         first = segments[0].info
@@ -214,7 +216,7 @@ class _Earlier:
 
 def _earlier(path: Path, spec: VideoSpec) -> _Earlier:
     """Raises MediaError for a film that has nothing to give."""
-    label, (_, packets) = read_label(path), examine(path)
+    (_, packets), label = examine(path), read_label(path)
     if not label or label.packets != packets.digest:
         raise MediaError(f"{path} does not say how it was made, or has been changed since")
     if packets.parameters != _parameters(spec):
@@ -242,7 +244,8 @@ class _Making:
                         self._copy(self.segments[piece.source], piece.lo, piece.hi, writer)
                         continue
                     recipe = self._recipe(piece)
-                    if self.earlier and (run := self.earlier.runs.get(recipe)):
+                    run = self.earlier.runs.get(recipe) if self.earlier else None
+                    if self.earlier and run and run[1] - run[0] == piece.count:
                         self._copy(self.earlier.source, *run, writer)
                     else:
                         frames = SpanReader(dict(enumerate(self.segments)), self.spec, self.films, self.seam)
@@ -273,7 +276,9 @@ class _Making:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def _digest(self, position: int) -> str:
-        return self.segments[position].packets.digest
+        """With what they are decoded by: the same packets look otherwise under other colour tags."""
+        info, packets = self.segments[position].info, self.segments[position].packets
+        return f"{packets.digest} {packets.parameters.hex()} {info.pix_fmt} {info.colour}"
 
 
 def _segments_of(span: Copy | Blend) -> tuple[int, ...]:

@@ -73,11 +73,11 @@ def foreign(
     """A film as another tool may make it. `matrix` (H.273) is the one its colours are converted by and tagged with."""
     with av.open(str(path), "w") as output:
         stream = output.add_stream(codec, rate=rate, options=dict(options or {}))
+        stream.width, stream.height = WIDTH, HEIGHT
         stream.pix_fmt = "yuvj420p" if full_range else "yuv420p"
         stream.codec_context.colorspace = matrix
         stream.codec_context.color_range = 2 if full_range else 1
         for frame in frames:
-            stream.height, stream.width = frame.shape[:2]
             picture = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
                 format=stream.pix_fmt, dst_colorspace=matrix, dst_color_range=stream.codec_context.color_range
             )
