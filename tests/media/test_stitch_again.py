@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import av
 import numpy as np
 import pytest
@@ -127,11 +129,11 @@ def spoilt(kind, path, segments):
     elif kind == "with runs that are not there":
         label = read_label(path)
         runs = tuple(Encoded(start=run.start + 1, count=run.count, recipe=run.recipe) for run in label.encoded)
-        append_label(without_label(path), label.model_copy(update={"encoded": runs}))
+        append_label(without_label(path), replace(label, encoded=tuple(runs)))
     elif kind == "with runs of other lengths":
         label = read_label(path)
         runs = tuple(Encoded(start=0, count=label.frames * 9, recipe=run.recipe) for run in label.encoded)
-        append_label(without_label(path), label.model_copy(update={"encoded": runs}))
+        append_label(without_label(path), replace(label, encoded=tuple(runs)))
 
 
 KINDS = (
