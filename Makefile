@@ -2,8 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# One process: the tests that start servers take most of the time and want both cores of a laptop for themselves.
-# Measured on two cores: all others together take 20 s in two processes, and servers in two processes take twice as long.
+# Two processes: tests that start servers, which mostly wait, and beside them, with the time that is left over, all others.
 PYTEST ?= $(BIN)/python -m pytest
 
 .PHONY: help demo test check format bench docs clean
@@ -16,7 +15,9 @@ demo: $(VENV)/base  ## Make a film from three sample pictures, with everything i
 
 test: $(VENV)/dev  ## Run all tests
 	cd supabase/functions && $(CURDIR)/$(BIN)/deno task test
-	$(PYTEST)
+	@log=$$(mktemp); nice -n 15 $(PYTEST) -m "not stack" > "$$log" 2>&1 & others=$$!; \
+	  $(PYTEST) -m stack; servers=$$?; wait $$others; others=$$?; cat "$$log"; rm -f "$$log"; \
+	  test $$servers -eq 0 -a $$others -eq 0
 
 check: $(VENV)/dev  ## Lint, formatting, types, import contracts
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks.media.encoding import frame_rate
@@ -82,6 +82,7 @@ timelines = st.builds(
 
 @settings(max_examples=15, deadline=None)
 @given(timelines, st.sampled_from([0, 3]))
+@example(Timeline((1, 1, 4, 8), (0, 1, 3)), 3)  # of all frames the farthest from its exact blend
 def test_any_timeline_gives_its_film(timeline, bframes):
     with tempfile.TemporaryDirectory() as folder:
         film = Path(folder, "film.mp4")
