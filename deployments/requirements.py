@@ -21,7 +21,7 @@ import psutil
 from pydantic import ValidationError
 
 from deployments.warm.places import Gpu, installed_gpus, visible_gpus
-from tasks.kinds import KINDS
+from tasks.kinds import KINDS, Makes
 
 if TYPE_CHECKING:
     from blocks.engine import EngineChoice
@@ -165,9 +165,8 @@ def missing_for_worker(
             why = f"the engines of pool {pool.name} are named there, and {error}"
             found = [Problem(f"block {WORKSPACE[1]}", why, "Run, with this version of Longtake: longtake setup")]
         else:
-            chosen = ((engines.video, engines.video_model), (engines.image, engines.image_model))
-            found = list(_unknown(name for name, _ in chosen))
-            models = tuple(dict.fromkeys((*pool.models, *_models(chosen))))
+            found = list(_unknown((engines.video, engines.image)))
+            models = tuple(dict.fromkeys((*pool.models, *_models(engines))))
             needs = replace(
                 needs, models=models, device=engines.device, folders=(*folders, scratch), offline=engines.offline
             )
@@ -200,13 +199,14 @@ def _unknown(engines: Iterable[str]) -> Iterator[Problem]:
             yield Problem(f"block {WORKSPACE[1]}", why, fix)
 
 
-def _models(engines: Iterable[tuple[str, str]]) -> Iterator[str]:
+def _models(engines: EngineChoice) -> Iterator[str]:
     """Those that tasks get when they name none."""
-    for engine, model in engines:
+    makes: tuple[tuple[Makes, str], ...] = (("video", engines.video), ("image", engines.image))
+    for what, engine in makes:
         if engine in DIFFUSION:
-            from tasks.engines.registry import capabilities
+            from tasks.models import choose
 
-            yield f"{engine}:{model or capabilities(engine).default_model}"
+            yield str(choose(engines, what))
 
 
 def missing(needs: Needs, *, room: Room = Room(), machine: Machine = Machine()) -> list[Problem]:

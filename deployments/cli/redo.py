@@ -10,12 +10,10 @@ from cyclopts import Parameter
 
 from blocks.queue.model import Task
 from deployments.cli.exits import ExitCode, Refusal
-from deployments.cli.lookup import find_task, is_anybody_working, opened_queue
+from deployments.cli.lookup import find_task, opened_queue
 from deployments.cli.options import DEFAULTS, REPEATABLE, Common, Switch, load_settings
-from deployments.cli.rows import task_document
 from deployments.cli.screen import Screen
-from deployments.cli.task import tell_how_to_watch
-from deployments.cli.watch import conclude, follow
+from deployments.cli.travel import tell
 
 
 def redo(
@@ -55,18 +53,7 @@ def redo(
             raise Refusal(str(error), "Nothing was stored.", code="invalid_task") from None
         stored = enqueue(queue, spec)[0]
         facts = {"created": stored.created, "redo": _facts(stored.task)}
-        if not screen.as_json:
-            screen.say(stored.task.id if stored.created else f"{stored.task.id} (was there already)")
-            for line in _lines(stored.task):
-                screen.say(line)
-        if watch:
-            if not is_anybody_working(settings):
-                screen.warn("No Prefect server answers, so nothing works on the queue. Start it with: longtake up")
-            return conclude(follow(queue, stored.task.id, screen), screen, facts)
-    screen.document({"task": task_document(stored.task), **facts})
-    if not screen.as_json:
-        tell_how_to_watch(screen, stored.task, working=is_anybody_working(settings))
-    return ExitCode.OK
+        return tell(queue, stored, _lines(stored.task), facts, screen, settings, watch=watch)
 
 
 def _with_successors(travel: Task, segments: Sequence[int], successors: bool) -> Sequence[int]:

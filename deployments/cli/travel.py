@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import App, Parameter
 
-from blocks.queue.model import TaskSpec
+from blocks.queue.model import Enqueued, TaskSpec
+from blocks.queue.protocol import TaskQueue
 from deployments.cli.exits import ExitCode, Refusal
 from deployments.cli.lookup import is_anybody_working, opened_queue
 from deployments.cli.options import DEFAULTS, REPEATABLE, Common, Switch, load_settings
@@ -129,13 +130,28 @@ def create(
     with opened_queue(settings) as queue:
         stored = enqueue(queue, _spec(*_stored_files(images, film, settings), film))[0]
         facts = {"created": stored.created, "film": plan.document(), "warnings": list(plan.warnings)}
-        if not screen.as_json:
-            screen.say(stored.task.id if stored.created else f"{stored.task.id} (was there already)")
-            screen.say(plan.sentence())
-        if watch:
-            if not is_anybody_working(settings):
-                screen.warn("No Prefect server answers, so nothing works on the queue. Start it with: longtake up")
-            return conclude(follow(queue, stored.task.id, screen), screen, facts)
+        return tell(queue, stored, [plan.sentence()], facts, screen, settings, watch=watch)
+
+
+def tell(
+    queue: TaskQueue,
+    stored: Enqueued,
+    lines: Sequence[str],
+    facts: dict[str, Any],
+    screen: Screen,
+    settings: Settings,
+    *,
+    watch: bool,
+) -> ExitCode:
+    """What was stored: `lines` for people, `facts` for programs. With `watch`, also how it ended."""
+    if not screen.as_json:
+        screen.say(stored.task.id if stored.created else f"{stored.task.id} (was there already)")
+        for line in lines:
+            screen.say(line)
+    if watch:
+        if not is_anybody_working(settings):
+            screen.warn("No Prefect server answers, so nothing works on the queue. Start it with: longtake up")
+        return conclude(follow(queue, stored.task.id, screen), screen, facts)
     screen.document({"task": task_document(stored.task), **facts})
     if not screen.as_json:
         tell_how_to_watch(screen, stored.task, working=is_anybody_working(settings))
